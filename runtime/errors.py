@@ -1,0 +1,89 @@
+"""Every error smartrt raises on purpose.
+
+    SmartrtError
+    ├── InputError               a text, id, array or k that was passed in        (also a ValueError)
+    ├── OptionError              an option that does not exist or cannot be so     (also a ValueError)
+    ├── MissingDependencyError   a library that is not installed                   (also an ImportError)
+    ├── EngineError              an engine that cannot load or run a graph
+    │   └── DeviceError          a device that was asked for and did not load
+    ├── BundleError              a bundle that cannot be read
+    │   ├── UnsupportedFormatError   a newer format version, or a key this version does not know
+    │   └── CorruptBundleError       a missing file, a wrong size, a wrong hash
+    ├── IndexStoreError          an index that cannot be read or written to
+    │   ├── CorruptIndexError        a missing file, a wrong size, a wrong hash
+    │   └── BundleMismatchError      an index that another bundle filled
+    ├── StorageError             a disk that is full or refuses
+    └── ExportError              a checkpoint that cannot become a bundle
+        └── ParityError          an exported graph that disagrees with PyTorch
+
+Each message is one line: what was wrong, with the value, and what to do. The command line prints the
+line and exits with 2. Anything else that escapes is a bug of smartrt, and keeps its traceback.
+
+Truncation is not an error but never silent: it is a :class:`TruncationWarning`.
+"""
+
+from __future__ import annotations
+
+
+class SmartrtError(Exception):
+    """Base of every error that smartrt raises on purpose."""
+
+
+class InputError(SmartrtError, ValueError):
+    """A text, id, array or k that was passed in is not usable."""
+
+
+class OptionError(SmartrtError, ValueError):
+    """An option does not exist, or does not take this value."""
+
+
+class MissingDependencyError(SmartrtError, ImportError):
+    """A library is not installed; the message holds the command that installs it."""
+
+
+class EngineError(SmartrtError):
+    """An engine cannot load or run a graph."""
+
+
+class DeviceError(EngineError):
+    """A device was asked for and did not load. There is never a silent run on another one."""
+
+
+class BundleError(SmartrtError):
+    """A bundle cannot be read."""
+
+
+class UnsupportedFormatError(BundleError):
+    """A bundle was written by a newer format version, or holds a key this version does not know."""
+
+
+class CorruptBundleError(BundleError):
+    """A file of a bundle is missing or is not the file the manifest describes."""
+
+
+class IndexStoreError(SmartrtError):
+    """An index directory cannot be read or written to."""
+
+
+class CorruptIndexError(IndexStoreError):
+    """A file of an index is missing or is not the file the manifest describes."""
+
+
+class BundleMismatchError(IndexStoreError):
+    """An index was filled by another bundle: its vectors cannot be compared."""
+
+
+class StorageError(SmartrtError):
+    """The disk is full or refuses to be written."""
+
+
+class ExportError(SmartrtError):
+    """A checkpoint cannot be turned into a bundle."""
+
+
+class ParityError(ExportError):
+    """An exported graph disagrees with the PyTorch reference by more than the tolerance."""
+
+
+class TruncationWarning(UserWarning):
+    """A text was longer than the model's maximum length and its end was cut off."""
