@@ -1,0 +1,132 @@
+"""ONNX Runtime as an engine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DeviceError, EngineError, MissingDependencyError, OptionError
+from .base import TensorSpec, build_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ..bundle import Bundle
+    from .base import Feeds
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise MissingDependencyError(
+        "ONNX Runtime is not installed. On a CPU: pip install 'smartrt[cpu]'; on an x86-64 machine with an "
+        "NVIDIA GPU: pip install 'smartrt[gpu]'; on a Jetson: install the onnxruntime-gpu wheel made for "
+        "your JetPack"
+    ) from error
+
+_DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32", "tensor(float16)": "float16"}
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+@dataclass(frozen=True)
+class OrtOptions:
+    """Options of the ONNX Runtime engine.
+
+    Attributes:
+        threads: Threads inside one operator; 0 lets ONNX Runtime take every physical core.
+        spin: Whether idle threads spin. Faster alone, slower for everybody else on the machine.
+        prepack: Whether weights are copied into the layout the kernels like. Off saves that copy's
+            memory and start time and costs speed.
+    """
+
+    threads: int = 0
+    spin: bool = True
+    prepack: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threads <= 1024:
+            raise OptionError(f"threads must be 0 (all cores) to 1024, got {self.threads}")
+
+
+class OrtEngine:
+    """One graph in one ONNX Runtime session."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs = tuple(_spec(node) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+
+    def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        """See `Engine.run`."""
+        if self._session is None:
+            raise EngineError("this engine is closed; open the encoder again")
+        names = [spec.name for spec in self.outputs]
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime could not run the graph: {_one_line(error)}") from error
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._session = None
+
+
+def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, Any]) -> OrtEngine:
+    """Load a graph of `bundle` on `device`. See `open_engine`."""
+    return open_file(bundle.file(bundle.manifest.graphs[graph].path), device, build_options(OrtOptions, options))
+
+
+def open_file(path: Path, device: str = "cpu", options: OrtOptions | None = None) -> OrtEngine:
+    """Load an ONNX file on `device`.
+
+    Raises:
+        DeviceError: ONNX Runtime loaded the graph, but not on this device.
+        EngineError: ONNX Runtime cannot load the graph.
+    """
+    chosen = options or OrtOptions()
+    kind, number = _parse_device(device)
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3  # errors only: what goes wrong is raised, not logged
+    settings.intra_op_num_threads = chosen.threads
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(chosen.spin)))
+    settings.add_session_config_entry("session.disable_prepacking", str(int(not chosen.prepack)))
+    provider = _PROVIDERS[kind]
+    if provider not in onnxruntime.get_available_providers():
+        raise _not_loaded(device, "this build of ONNX Runtime has no such provider")
+    wanted: list[Any] = [(provider, {"device_id": number})] if kind == "cuda" else [provider]
+    try:
+        session = onnxruntime.InferenceSession(str(path), settings, providers=wanted)
+    except Exception as error:
+        raise EngineError(f"ONNX Runtime cannot load {path}: {_one_line(error)}") from error
+    # ONNX Runtime falls back to the CPU without raising: ask what it really loaded.
+    if provider not in session.get_providers():
+        raise _not_loaded(device, "its libraries are missing or do not fit (CUDA, cuDNN)")
+    return OrtEngine(session)
+
+
+def _parse_device(device: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", device)
+    if not match or (match[1] == "cpu" and match[2]):
+        raise OptionError(f"unknown device {device!r}; there are: cpu, cuda, cuda:N")
+    return match[1], match[2] or "0"
+
+
+def _not_loaded(device: str, reason: str) -> DeviceError:
+    return DeviceError(
+        f"device {device!r} did not load: {reason}; found {', '.join(onnxruntime.get_available_providers())}. "
+        "Install onnxruntime-gpu with its CUDA libraries, or ask for device='cpu'"
+    )
+
+
+def _spec(node: Any) -> TensorSpec:
+    dtype = _DTYPES.get(node.type)
+    if dtype is None:
+        raise EngineError(f"{node.name} has type {node.type}; graphs use {', '.join(_DTYPES)}")
+    return TensorSpec(node.name, dtype, tuple(node.shape))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
