@@ -1,0 +1,38 @@
+"""smartrt: run a single-vector embedding model as a late-interaction retriever, without PyTorch.
+
+>>> import smartrt
+>>> encoder = smartrt.Encoder.open("minilm.smartrt")
+>>> queries = encoder.encode_query(["how do I sort a list by a key?"])
+>>> documents = encoder.encode_document(["sorted(iterable, *, key=None, reverse=False)"])
+>>> smartrt.score(queries, documents)
+
+The way of the data: `text` and `batching` make feeds, an `engines` module runs the graph, `encoder`
+returns `types.Embeddings`, `maxsim` and `fusion` score them, `index` keeps and searches them.
+"""
+
+from . import errors
+from .bundle import Bundle
+from .encoder import Encoder
+from .errors import SmartrtError, TruncationWarning
+from .fusion import Weights, score
+from .index import Hit, Index
+from .maxsim import maxsim
+from .types import Embeddings, TokenStates
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "Embeddings",
+    "Encoder",
+    "Hit",
+    "Index",
+    "SmartrtError",
+    "TokenStates",
+    "TruncationWarning",
+    "Weights",
+    "__version__",
+    "errors",
+    "maxsim",
+    "score",
+]
