@@ -113,9 +113,10 @@ class Encoder:
         """
         if window < 1:
             raise OptionError(f"window must be at least 1, got {window}")
-        stream = iter(items)
+        stream, first = iter(items), 0
         while chunk := list(itertools.islice(stream, window)):
-            yield self._encode(chunk, side, allow_empty)
+            yield self._encode(chunk, side, allow_empty, first)
+            first += len(chunk)
 
     def close(self) -> None:
         """Give back the engine's memory."""
@@ -127,15 +128,15 @@ class Encoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _encode(self, items: Sequence[Item], side: Side, allow_empty: bool) -> Embeddings:
-        texts = [_text_of(item, i, side, allow_empty) for i, item in enumerate(items)]
+    def _encode(self, items: Sequence[Item], side: Side, allow_empty: bool, first: int = 0) -> Embeddings:
+        texts = [_text_of(item, i, side, allow_empty) for i, item in enumerate(items, first)]
         # The same text is run once: cheaper, and duplicates get equal vectors to the last bit, so that
         # their scores tie instead of being ordered by rounding.
         rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         unique = self._run(self.tokenizer(list(rows), side))
         chosen = [rows[text] for text in texts]
         result = unique if len(rows) == len(texts) else unique.take(chosen)
-        _warn_if_truncated(result.truncated, side, self.tokenizer.max_length)
+        _warn_if_truncated(result.truncated, side, self.tokenizer.max_length, first)
         return result
 
     def _run(self, texts: list[TokenizedText]) -> Embeddings:
@@ -187,13 +188,13 @@ def _text_of(item: Item, position: int, side: Side, allow_empty: bool) -> str:
     return text
 
 
-def _warn_if_truncated(truncated: NDArray[np.int64], side: Side, max_length: int) -> None:
+def _warn_if_truncated(truncated: NDArray[np.int64], side: Side, max_length: int, first: int) -> None:
     cut = np.flatnonzero(truncated)
     if len(cut):
         worst = int(truncated.argmax())
         warnings.warn(
             f"{len(cut)} of {len(truncated)} texts were cut to {max_length} tokens; "
-            f"{side} {worst} lost most: {int(truncated[worst])} tokens",
+            f"{side} {first + worst} lost most: {int(truncated[worst])} tokens",
             TruncationWarning,
             stacklevel=4,
         )

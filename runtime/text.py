@@ -66,8 +66,9 @@ class TextTokenizer:
             raise CorruptBundleError(f"{path} is not a tokenizer ({error}); export the bundle again") from None
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
-        tokenizer.enable_truncation(entry.max_length)
+        tokenizer.no_truncation()
         _check_tokenizer(path, tokenizer, entry)
+        tokenizer.enable_truncation(entry.max_length)
         return cls(tokenizer, entry, manifest.prompts, manifest.late_mask)
 
     def __call__(self, texts: Sequence[str], side: Side) -> list[TokenizedText]:

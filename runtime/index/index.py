@@ -20,9 +20,8 @@ from ..errors import (
     UnsupportedFormatError,
 )
 from ..files import new_directory, replace_file, writing
-from ..fusion import Weights, score, unit
-from ..maxsim import maxsim_exact
-from ..ranking import MARGIN, check_k, top_k
+from ..fusion import Weights
+from ..search import search
 from .layout import FORMAT_VERSION, MANIFEST_NAME, BundleStamp, IndexManifest
 from .lock import writer_lock
 from .segment import Document, Segment, check_hashes, write_segment
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from ..encoder import Encoder
+    from ..search import Ranked
     from ..types import Embeddings
 
 
@@ -156,10 +154,8 @@ class Index:
             InputError: k is larger than the index, or the dims differ.
         """
         weights = Weights(pooled, late)
-        check_k(k, len(self))
-        parts = [score(queries, segment.embeddings, pooled=pooled, late=late) for segment in self._segments]
-        scores = np.concatenate(parts, axis=1)
-        return [self._finish(queries, row, scores[row], k, weights) for row in range(len(queries))]
+        ranked = search(queries, [segment.embeddings for segment in self._segments], k=k, weights=weights)
+        return [[self._hit(place) for place in row] for row in ranked]
 
     def check(self) -> None:
         """Read every committed byte and compare it with its hash.
@@ -220,27 +216,10 @@ class Index:
                 raise InputError(f"document id {name!r} is in the index already or given twice; nothing was added")
             seen.add(name)
 
-    def _finish(
-        self, queries: Embeddings, row: int, scores: NDArray[np.float32], k: int, weights: Weights
-    ) -> list[Hit]:
-        query = unit(queries.pooled[row]).astype(np.float64), queries.tokens[row]
-        margin = MARGIN * (abs(weights.pooled) + abs(weights.late))
-        terms: dict[int, tuple[float, float]] = {}
-
-        def exact(position: int) -> float:
-            segment, at = self._locate(position)
-            terms[position] = (
-                float(query[0] @ segment.embeddings.pooled[at].astype(np.float64)),
-                maxsim_exact(query[1], segment.embeddings.tokens[at]),
-            )
-            return weights.pooled * terms[position][0] + weights.late * terms[position][1]
-
-        hits = []
-        for position, value in top_k(scores, k, exact, margin):
-            segment, at = self._locate(position)
-            document = segment.document(at)
-            hits.append(Hit(document.id, value, *terms[position], document.meta))
-        return hits
+    def _hit(self, place: Ranked) -> Hit:
+        segment, row = self._locate(place.position)
+        document = segment.document(row)
+        return Hit(document.id, place.score, place.pooled, place.late, document.meta)
 
     def _locate(self, position: int) -> tuple[Segment, int]:
         for segment in self._segments:

@@ -1,0 +1,82 @@
+"""`smartrt export`: a checkpoint to a bundle."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from smartrt.cli.options import json_switch, option, positive, switch
+from smartrt.cli.terminal import note, say, say_json
+from smartrt.errors import InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import argparse
+
+_POOLINGS = ("mean", "cls", "last")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("source", nargs="?", help="checkpoint directory, hub id ORG/NAME, or minilm")
+    option(parser, "--output", "-o", metavar="NAME.smartrt", help="bundle directory to make (default: NAME.smartrt)")
+    option(parser, "--revision", help="branch, tag or commit of a hub id")
+    option(parser, "--pooling", help="instead of what the checkpoint's files say", choices=_POOLINGS)
+    option(parser, "--max-length", help="tokens per text, instead of the checkpoint's", type=positive)
+    option(parser, "--query-prompt", help="text in front of queries, instead of the checkpoint's")
+    option(parser, "--document-prompt", help="text in front of documents, instead of the checkpoint's")
+    switch(parser, "--normalize", default=None, help="L2-normalise pooled vectors, instead of what the files say")
+    option(parser, "--opset", help="ONNX opset", type=int, default=18)
+    option(parser, "--tolerance", help="largest difference from PyTorch accepted", type=float, default=1e-4)
+    switch(parser, "--list", help="list the architectures that can be exported, and stop")
+    json_switch(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, verify, and say what was measured."""
+    pipeline = load_pipeline()
+    if args.list:
+        names = importlib.import_module("smartrt.export.onnx_config").supported_model_types()
+        say_json(names) if args.json else say("\n".join(names))
+        return 0
+    if not args.source:
+        raise InputError("no checkpoint was given: smartrt export SOURCE -o NAME.smartrt")
+    name = args.source.rstrip("/").rsplit("/", 1)[-1]
+    bundle = pipeline.export(
+        args.source,
+        args.output or f"{name}.smartrt",
+        revision=args.revision,
+        opset=args.opset,
+        tolerance=args.tolerance,
+        report=note,
+        pooling=args.pooling,
+        normalize=args.normalize,
+        max_length=args.max_length,
+        query_prompt=args.query_prompt,
+        document_prompt=args.document_prompt,
+    )
+    if args.json:
+        say_json({"bundle": str(bundle.path), "identity": bundle.identity, "verified": bundle.manifest.verified})
+        return 0
+    verified = bundle.manifest.verified
+    say(
+        f"{bundle.path}: equal to PyTorch within {verified.max_abs:.1e} on {verified.items} texts, alone and in batches"
+    )
+    return 0
+
+
+def load_pipeline() -> Any:
+    """Import the exporter with its heavy libraries.
+
+    Raises:
+        MissingDependencyError: One of them is not installed.
+    """
+    try:
+        pipeline = importlib.import_module("smartrt.export.pipeline")
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"exporting needs {error.name}, which is not installed: pip install 'smartrt[export]'"
+        ) from error
+    importlib.import_module("transformers").logging.set_verbosity_error()
+    logging.getLogger("optimum").setLevel(logging.ERROR)
+    return pipeline

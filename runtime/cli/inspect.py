@@ -1,0 +1,55 @@
+"""`smartrt inspect`: what a bundle is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..bundle import Bundle
+from .options import json_switch
+from .terminal import say, say_json, table
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..manifest import Manifest
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("bundle", help="bundle directory")
+    json_switch(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Open the bundle, compare every hash, print what the manifest says."""
+    bundle = Bundle.open(args.bundle)
+    if args.json:
+        say_json({"identity": bundle.identity, "manifest": bundle.manifest})
+        return 0
+    for line in table(_rows(bundle.identity, bundle.manifest)):
+        say(line)
+    return 0
+
+
+def _rows(identity: str, manifest: Manifest) -> list[tuple[str, str]]:
+    source, tokenizer, checked = manifest.source, manifest.tokenizer, manifest.verified
+    size = sum(entry.bytes for entry in manifest.files.values())
+    revision = f" ({source.revision})" if source.revision else ""
+    normalised = "normalised" if manifest.normalized else "not normalised"
+    differences = f"{checked.items} texts: max difference {checked.max_abs:.1e} (limit {checked.tolerance:.0e})"
+    cosines = f"min cosine {checked.min_cosine_pooled:.7f} pooled, {checked.min_cosine_token:.7f} token"
+    return [
+        ("bundle", f"{manifest.name}, format {manifest.format_version}, identity {identity[:12]}"),
+        ("source", f"{source.checkpoint}{revision}, {source.architecture}, weights {source.weights_sha256[:12]}"),
+        ("exported by", ", ".join(f"{name} {version}" for name, version in sorted(manifest.exporter.items()))),
+        ("graph", f"{manifest.precision}, opset {manifest.opset}, {len(manifest.files)} files, {size:,} bytes"),
+        ("pooled", f"{manifest.dims.pooled} dims, {manifest.pooling}, {normalised}"),
+        ("tokens", f"{manifest.dims.token} dims, layer {manifest.token_layer}, normalised"),
+        ("text", f"up to {tokenizer.max_length} tokens of {tokenizer.vocab_size:,}, padded {tokenizer.padding_side}"),
+        ("prompts", f"query {manifest.prompts.query!r}, document {manifest.prompts.document!r}"),
+        ("late mask", f"drops ids {list(manifest.late_mask.query)} / {list(manifest.late_mask.document)}"),
+        ("score", f"{manifest.scoring.pooled_weight:g} pooled + {manifest.scoring.late_weight:g} late (mean)"),
+        ("verified", f"against {checked.against}"),
+        ("", differences),
+        ("", f"{cosines}, {checked.ranking_agreement:.0%} of rankings equal"),
+    ]

@@ -1,0 +1,100 @@
+"""Flags: each is an environment variable too, ``--token-budget`` being ``SMARTRT_TOKEN_BUDGET``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..encoder import TOKEN_BUDGET, Encoder
+from ..engines import ENGINES
+from ..errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        sys.stderr.write(f"{self.prog}: {message}; see {self.prog} --help\n")
+        raise SystemExit(2)
+
+
+def option(
+    parser: argparse.ArgumentParser,
+    flag: str,
+    *aliases: str,
+    help: str,  # noqa: A002  (argparse's own word)
+    type: Callable[[str], Any] = str,  # noqa: A002
+    default: Any = None,
+    choices: Sequence[str] | None = None,
+    required: bool = False,
+    metavar: str | None = None,
+) -> None:
+    """Add a flag with a value. Its environment variable replaces the default and is checked like the flag."""
+    variable = _variable(flag)
+    if (text := os.environ.get(variable)) is not None:
+        default, required = _convert(variable, text, type, choices), False
+    described = help if default is None else f"{help} (default: {default})"
+    parser.add_argument(
+        flag, *aliases, help=described.replace("%", "%%"), type=type, default=default,
+        choices=choices, required=required, metavar=metavar,
+    )  # fmt: skip
+
+
+def switch(parser: argparse.ArgumentParser, flag: str, *, help: str, default: bool | None = False) -> None:  # noqa: A002
+    """Add ``--flag`` and ``--no-flag``. The environment variable takes 1, true, yes, 0, false or no."""
+    variable = _variable(flag)
+    if (text := os.environ.get(variable)) is not None:
+        default = _convert(variable, text, lambda word: _BOOLEANS[word.lower()], None)
+    parser.add_argument(flag, help=help, default=default, action=argparse.BooleanOptionalAction)
+
+
+def json_switch(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    switch(parser, "--json", help="print JSON for programs instead of text for people")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+positive.__name__ = "whole number from 1 up"  # argparse names the type in its message
+
+
+def encoder_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `Encoder.open` takes."""
+    option(parser, "--engine", help="what runs the graph", default="ort", choices=ENGINES)
+    option(parser, "--device", help="cpu, cuda or cuda:N", default="cpu")
+    option(parser, "--threads", help="threads of the engine (default: all cores)", type=int)
+    option(parser, "--token-budget", help="padded tokens per engine call", type=int, default=TOKEN_BUDGET)
+
+
+def open_encoder(args: argparse.Namespace) -> Encoder:
+    """Open ``args.bundle`` with the options of `encoder_options`."""
+    given = {} if args.threads is None else {"threads": args.threads}
+    return Encoder.open(args.bundle, engine=args.engine, device=args.device, token_budget=args.token_budget, **given)
+
+
+def _variable(flag: str) -> str:
+    return "SMARTRT_" + flag.lstrip("-").replace("-", "_").upper()
+
+
+def _convert(variable: str, text: str, kind: Callable[[str], Any], choices: Sequence[str] | None) -> Any:
+    try:
+        value = kind(text)
+    except (ValueError, KeyError):
+        raise OptionError(f"environment variable {variable}={text!r} is not a value of that option") from None
+    if choices is not None and value not in choices:
+        raise OptionError(f"environment variable {variable}={text!r}; there are: {', '.join(choices)}")
+    return value

@@ -1,0 +1,85 @@
+"""`smartrt search`: ask an index."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..index import Index
+from .options import encoder_options, json_switch, open_encoder, option, positive
+from .terminal import note, say, say_json
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from ..encoder import Encoder
+    from ..index import Hit
+
+_SNIPPET = 100
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("bundle", help="bundle directory, the one that filled the index")
+    parser.add_argument("index", help="index directory")
+    parser.add_argument("query", nargs="*", help="queries; without any, one per line of standard input")
+    option(parser, "-k", help="hits per query", type=positive, default=10)
+    option(parser, "--pooled", help="weight of the single-vector score", type=float, default=1.0)
+    option(parser, "--late", help="weight of the late-interaction score", type=float, default=1.0)
+    encoder_options(parser)
+    json_switch(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer the queries given, or those typed."""
+    with open_encoder(args) as encoder:
+        index = Index.open(args.index, encoder)
+        if args.query:
+            answers = _answer(index, encoder, args.query, args)
+            if args.json:
+                say_json([{"query": text, "hits": hits} for text, hits in zip(args.query, answers, strict=True)])
+            else:
+                for text, hits in zip(args.query, answers, strict=True):
+                    _print(text, hits)
+            return 0
+        for text in _typed():
+            started = time.perf_counter()
+            (hits,) = _answer(index, encoder, [text], args)
+            if args.json:
+                say_json({"query": text, "hits": hits})
+            else:
+                _print(text, hits)
+                if sys.stdin.isatty():
+                    note(f"{(time.perf_counter() - started) * 1000:.0f} ms")
+    return 0
+
+
+def _answer(index: Index, encoder: Encoder, queries: list[str], args: argparse.Namespace) -> list[list[Hit]]:
+    return index.search(encoder.encode_query(queries), k=args.k, pooled=args.pooled, late=args.late)
+
+
+def _typed() -> Iterator[str]:
+    """Non-empty lines of standard input, with a prompt where somebody types."""
+    while True:
+        if sys.stdin.isatty():
+            sys.stderr.write("query> ")
+            sys.stderr.flush()
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise InputError(f"standard input is not UTF-8: {error.reason}") from None
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _print(query: str, hits: list[Hit]) -> None:
+    say(query)
+    for place, hit in enumerate(hits, start=1):
+        text = hit.meta.get("text", "") if isinstance(hit.meta, dict) else ""
+        snippet = " ".join(text.split())[:_SNIPPET]
+        say(f"{place:>3}  {hit.score:.4f} = {hit.pooled:.4f} pooled, {hit.late:.4f} late  {hit.id}  {snippet}")

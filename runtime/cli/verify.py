@@ -1,0 +1,77 @@
+"""`smartrt verify`: is this bundle still what was exported?"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..bundle import Bundle
+from .options import encoder_options, json_switch, open_encoder, option
+from .terminal import say, say_json
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..encoder import Encoder
+
+_TEXTS = (
+    "Late interaction compares token vectors pair by pair.",
+    "x",
+    "Zehn zahme Ziegen zogen zehn Zentner Zucker.",
+)
+_TOLERANCE = 1e-5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("bundle", help="bundle directory")
+    option(parser, "--against", metavar="SOURCE", help="the checkpoint it came from: compare with PyTorch")
+    option(parser, "--revision", help="branch, tag or commit, if SOURCE is a hub id")
+    encoder_options(parser)
+    json_switch(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare hashes, run the graph, and with ``--against`` run PyTorch beside it."""
+    with open_encoder(args) as encoder:  # opening compares the hashes and the tokenizer
+        difference, norm_error = _batch_against_single(encoder), _norm_error(encoder)
+    result: dict[str, Any] = {
+        "bundle": str(args.bundle),
+        "files": len(encoder.bundle.manifest.files),
+        "batch_against_single": difference,
+        "norm_error": norm_error,
+        "ok": difference <= _TOLERANCE and norm_error <= _TOLERANCE,
+    }
+    if args.against:
+        pipeline = importlib.import_module("smartrt.export.command").load_pipeline()
+        result["verified"] = pipeline.compare(Bundle.open(args.bundle), args.against, args.revision)
+    if args.json:
+        say_json(result)
+    else:
+        say(f"{result['files']} files have the hashes of the manifest")
+        say(f"batch against single: {difference:.1e}, norms off by {norm_error:.1e} (limit {_TOLERANCE:.0e})")
+        if args.against:
+            say(f"against PyTorch: {result['verified'].max_abs:.1e} (limit {result['verified'].tolerance:.0e})")
+        say("ok" if result["ok"] else "NOT OK: this engine does not compute what was exported")
+    return 0 if result["ok"] else 1
+
+
+def _batch_against_single(encoder: Encoder) -> float:
+    batch = encoder.encode_document(_TEXTS)
+    worst = 0.0
+    for i, text in enumerate(_TEXTS):
+        single = encoder.encode_document(text)
+        worst = max(
+            worst,
+            float(np.abs(single.pooled[0] - batch.pooled[i]).max()),
+            float(np.abs(single.tokens[0] - batch.tokens[i]).max()),
+        )
+    return worst
+
+
+def _norm_error(encoder: Encoder) -> float:
+    result = encoder.encode_document(_TEXTS)
+    vectors = [result.tokens.values] + ([result.pooled] if encoder.bundle.manifest.normalized else [])
+    return max(float(np.abs(np.linalg.norm(rows, axis=1) - 1).max()) for rows in vectors)

@@ -1,0 +1,79 @@
+r"""Reading corpora and queries: JSON Lines of ``{"id": ..., "text": ...}``.
+
+Lines end with ``\n`` and nothing else: texts hold U+0085 and U+2028, which `str.splitlines` would cut at.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line: its id, its text, and whatever else it holds."""
+
+    id: str
+    text: str
+    meta: dict[str, Any]
+
+
+def check_records(path: Path, *, allow_empty: bool) -> int:
+    """Read the whole file once, so that a bad line is known before hours of work, and count its lines.
+
+    Raises:
+        InputError: A line is not valid, an id comes twice, or a text is empty and that is not allowed.
+    """
+    first_line: dict[str, int] = {}
+    for number, record in _numbered(path):
+        if record.id in first_line:
+            raise InputError(f"{path} line {number}: id {record.id!r} was used on line {first_line[record.id]} already")
+        if not record.text.strip() and not allow_empty:
+            raise InputError(
+                f"{path} line {number}: document {record.id!r} has an empty text; remove it, or pass --allow-empty"
+            )
+        first_line[record.id] = number
+    if not first_line:
+        raise InputError(f"{path} holds no line")
+    return len(first_line)
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a file, one at a time.
+
+    Raises:
+        InputError: The file cannot be read, or a line is not UTF-8, not JSON, or lacks id or text.
+    """
+    return (record for _, record in _numbered(path))
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, Record]]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, _parse(line, f"{path} line {number}")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _parse(line: bytes, where: str) -> Record:
+    try:
+        data = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is not UTF-8 (byte {line[error.start]:#04x} at column {error.start + 1})") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{where} must be an object with id and text, got {line.decode().strip()[:40]}")
+    for key in ("id", "text"):
+        if not isinstance(data.get(key), str) or (key == "id" and not data[key]):
+            raise InputError(f"{where} needs {key!r} as a string, got {data.get(key)!r:.40}")
+    return Record(data.pop("id"), data.pop("text"), data)

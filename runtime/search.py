@@ -1,0 +1,68 @@
+"""Ranking documents in memory or on disk: one scan in float32, the finalists again in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .fusion import Weights, score, unit
+from .maxsim import maxsim_exact
+from .ranking import MARGIN, check_k, top_k
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .types import Embeddings
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A document's place: its position, the fused score, and the two terms before weighting."""
+
+    position: int
+    score: float
+    pooled: float
+    late: float
+
+
+def search(
+    queries: Embeddings, parts: Sequence[Embeddings], *, k: int, weights: Weights | None = None
+) -> list[list[Ranked]]:
+    """The true k best documents of each query, best first; equal scores keep the order of the documents.
+
+    Args:
+        queries: n queries.
+        parts: The documents, in any number of pieces; positions count through all of them.
+        k: Documents per query, at most as many as there are.
+        weights: Of the two terms; the paper's unit weights if None.
+
+    Raises:
+        InputError: k is out of range, or the dims differ.
+    """
+    chosen = weights or Weights()
+    starts = np.cumsum([0, *map(len, parts)])
+    check_k(k, int(starts[-1]))
+    columns = [score(queries, part, pooled=chosen.pooled, late=chosen.late) for part in parts]
+    scores = np.concatenate(columns, axis=1)
+    margin = MARGIN * (abs(chosen.pooled) + abs(chosen.late))
+    results = []
+    for row in range(len(queries)):
+        terms: dict[int, tuple[float, float]] = {}
+
+        def exact(position: int, row: int = row, terms: dict[int, tuple[float, float]] = terms) -> float:
+            part = int(np.searchsorted(starts, position, side="right")) - 1
+            terms[position] = exact_terms(queries, row, parts[part], position - int(starts[part]))
+            return chosen.pooled * terms[position][0] + chosen.late * terms[position][1]
+
+        ranked = top_k(scores[row], k, exact, margin)
+        results.append([Ranked(position, value, *terms[position]) for position, value in ranked])
+    return results
+
+
+def exact_terms(queries: Embeddings, query: int, documents: Embeddings, document: int) -> tuple[float, float]:
+    """Pooled cosine and late score of one pair, with float64 products and sums."""
+    left = unit(queries.pooled[query]).astype(np.float64)
+    right = unit(documents.pooled[document]).astype(np.float64)
+    return float(left @ right), maxsim_exact(queries.tokens[query], documents.tokens[document])
