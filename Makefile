@@ -45,7 +45,7 @@ $(BUNDLE): .venv/.installed
 	$(PYTHON) -m venv .venv
 
 .venv/.files: FORCE | .venv/bin/python
-	@find runtime export models benchmarks -name '*.py' | sort > $@.new
+	@find runtime export models benchmarks -name '*.py' -o -name '*.json' | sort > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 clean:

@@ -1,0 +1,95 @@
+"""`smartrt bench`: the measurements, one sub-command each."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smartrt.cli.options import Parser, encoder_options, json_switch, open_encoder, option, positive
+from smartrt.cli.terminal import progress, say, say_json, table
+from smartrt.errors import MissingDependencyError, TruncationWarning
+
+from . import accuracy, coldstart
+from .dataset import RetrievalSet
+from .machine import describe
+from .metrics import METRICS
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    find = actions.add_parser("accuracy", help="what pooled, late, hybrid and BM25 find on a retrieval set")
+    find.add_argument("bundle", help="bundle directory")
+    find.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="directories with corpus.jsonl, queries.jsonl, qrels.tsv",
+    )
+    encoder_options(find)
+    json_switch(find)
+    start = actions.add_parser("coldstart", help="a new process to its first vectors, against PyTorch")
+    start.add_argument("bundle", help="bundle directory")
+    option(start, "--source", help="the checkpoint the bundle came from, for PyTorch", required=True)
+    option(start, "--rounds", help="starts of each contender", type=positive, default=7)
+    json_switch(start)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Dispatch to the measurement."""
+    return {"accuracy": _accuracy, "coldstart": _coldstart}[args.action](args)
+
+
+def _accuracy(args: argparse.Namespace) -> int:
+    sets = [RetrievalSet.read(Path(directory)) for directory in args.data]
+    machine = describe()
+    results = []
+    with open_encoder(args) as encoder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)  # the result counts them
+        for data in sets:
+            with progress(data.name, len(data.documents) + len(data.queries)) as bar:
+                results.append(accuracy.measure(encoder, data, bar.advance))
+        identity = {"name": encoder.bundle.manifest.name, "identity": encoder.bundle.identity}
+    if args.json:
+        say_json({"machine": machine, "bundle": identity, "results": results})
+        return 0
+    for result in results:
+        _print_accuracy(result)
+    return 0
+
+
+def _print_accuracy(result: dict[str, Any]) -> None:
+    say(f"{result['set']}: {result['documents']:,} documents, {result['queries']:,} queries")
+    rows = [["", *METRICS, "ndcg - pooled", "95 % interval"]]
+    for name, values in result["systems"].items():
+        low, high = values["interval"]
+        metrics = [f"{values[metric]:.4f}" for metric in METRICS]
+        rows.append([name, *metrics, f"{values['difference']:+.4f}", f"[{low:+.4f}, {high:+.4f}]"])
+    for line in table(rows, right=frozenset(range(1, len(rows[0])))):
+        say(f"  {line}")
+
+
+def _coldstart(args: argparse.Namespace) -> int:
+    for name in ("torch", "transformers"):
+        if importlib.util.find_spec(name) is None:
+            raise MissingDependencyError(f"the PyTorch side needs {name}: pip install 'smartrt[export]'")
+    machine = describe()
+    with progress("cold start", (args.rounds + 1) * len(coldstart.CONTENDERS)) as bar:
+        result = coldstart.measure(Path(args.bundle), args.source, args.rounds, bar.advance)
+    if args.json:
+        say_json({"machine": machine, "bundle": args.bundle, "result": result})
+        return 0
+    rows = [["", "wall s", "CPU s", "peak MB"]]
+    for name, values in result["contenders"].items():
+        rows.append([name, f"{values['wall_s']:.2f}", f"{values['cpu_s']:.2f}", f"{values['peak_rss_mb']:.0f}"])
+    ratio = result["pytorch_over_smartrt"]
+    rows.append(["ratio", f"{ratio['wall_s']:.1f}x", f"{ratio['cpu_s']:.1f}x", f"{ratio['peak_rss_mb']:.1f}x"])
+    for line in table(rows, right=frozenset({1, 2, 3})):
+        say(line)
+    return 0
