@@ -1,0 +1,37 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import smartrt
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_path() -> Path:
+    """The committed tiny bundle. Read only: copy it with `tiny_copy` to damage it."""
+    return DATA / "tiny.smartrt"
+
+
+@pytest.fixture
+def tiny_copy(tiny_path: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that a test may damage."""
+    return Path(shutil.copytree(tiny_path, tmp_path / "tiny.smartrt"))
+
+
+@pytest.fixture(scope="session", params=["ort", "fake"])
+def encoder(request: pytest.FixtureRequest, tiny_path: Path) -> smartrt.Encoder:
+    """An encoder of the tiny bundle on every engine."""
+    return smartrt.Encoder.open(tiny_path, engine=request.param)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded generator."""
+    return np.random.default_rng(20240521)
