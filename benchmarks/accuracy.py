@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from smartrt.fusion import Weights
 from smartrt.search import search
 from smartrt.types import Embeddings
@@ -38,11 +39,15 @@ def measure(encoder: Encoder, data: RetrievalSet, advance: Callable[[int], None]
         JSON-ready: per system the mean of each metric, and the difference of nDCG from the pooled
         baseline with its 95 % paired-bootstrap interval.
     """
+    # First, because it is quick to fail: its libraries are optional.
+    lexical = bm25(*([record.text for record in records] for records in (data.queries, data.documents)))
     started = time.perf_counter()
     queries = _encode(encoder, [record.text for record in data.queries], "query", advance)
     documents = _encode(encoder, [record.text for record in data.documents], "document", advance)
     encoded = time.perf_counter()
     rankings = _rankings(encoder, data, queries, documents)
+    k = min(CUT, len(data.documents))
+    rankings["bm25"] = [np.argsort(-row, kind="stable")[:k].tolist() for row in lexical]
     per_query = {name: _metrics(ranking, data) for name, ranking in rankings.items()}
     return {
         "set": data.name,
@@ -77,13 +82,10 @@ def _rankings(
         "hybrid": Weights(scoring.pooled_weight, scoring.late_weight),
     }
     k = min(CUT, len(data.documents))
-    rankings = {
+    return {
         name: [[place.position for place in row] for row in search(queries, [documents], k=k, weights=weights)]
         for name, weights in systems.items()
     }
-    lexical = bm25(*([record.text for record in records] for records in (data.queries, data.documents)))
-    rankings["bm25"] = [np.argsort(-row, kind="stable")[:k].tolist() for row in lexical]
-    return rankings
 
 
 def _metrics(rankings: Iterable[Sequence[int]], data: RetrievalSet) -> dict[str, np.ndarray]:

@@ -14,8 +14,11 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
 
 from smartrt.errors import EngineError
 
@@ -92,32 +95,36 @@ def measure(bundle: Path, source: str, rounds: int, advance: Callable[[int], Non
 
 
 def _start(name: str, bundle: str, source: str) -> tuple[dict[str, float], list[float]]:
-    started = time.perf_counter()
-    process = subprocess.Popen(  # noqa: S603  (our own interpreter and code)
-        [sys.executable, "-c", CONTENDERS[name], bundle, source, QUERY],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    if process.stdout is None or process.stderr is None:
-        raise EngineError(f"contender {name} has no pipes")
-    output, complaint = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
-    process.stdout.close()
-    process.stderr.close()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaint:
+        command = [sys.executable, "-c", CONTENDERS[name], bundle, source, QUERY]
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=complaint)  # noqa: S603  (our own interpreter)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
+        printed, complained = _last_line(output), _last_line(complaint)
     if process.returncode:
-        reason = complaint.strip().splitlines()[-1] if complaint.strip() else f"exit code {process.returncode}"
-        raise EngineError(f"contender {name} failed: {reason}")
-    report = json.loads(output)
-    cpu = usage.ru_utime + usage.ru_stime
-    return {"wall_s": wall, "cpu_s": cpu, "peak_rss_mb": report["peak_rss_mb"]}, report["vector"]
+        raise EngineError(f"contender {name} failed: {complained or f'exit code {process.returncode}'}")
+    try:
+        report = json.loads(printed)
+        sample = {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_rss_mb": float(report["peak_rss_mb"])}
+        return sample, report["vector"]
+    except (ValueError, KeyError, TypeError):
+        raise EngineError(f"contender {name} ended without its report; its last line is {printed[:80]!r}") from None
+
+
+def _last_line(file: IO[bytes]) -> str:
+    file.seek(0)
+    lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def _check(vectors: dict[str, list[float]]) -> None:
-    worst = max(abs(left - right) for left, right in zip(vectors["smartrt"], vectors["pytorch"], strict=True))
-    if worst > _AGREE:
+    ours, theirs = (np.array(vectors[name], np.float64) for name in CONTENDERS)
+    worst = float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else np.inf
+    if not worst <= _AGREE:
         raise EngineError(
-            f"the contenders' vectors differ by {worst:.1e} (limit {_AGREE:.0e}): "
+            f"the contenders' vectors ({len(ours)} and {len(theirs)} dims) differ by {worst:.1e}, limit {_AGREE:.0e}: "
             "the bundle and the checkpoint do not belong together"
         )
 

@@ -25,12 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     find = actions.add_parser("accuracy", help="what pooled, late, hybrid and BM25 find on a retrieval set")
     find.add_argument("bundle", help="bundle directory")
-    find.add_argument(
-        "--data",
-        nargs="+",
-        required=True,
-        metavar="DIR",
-        help="directories with corpus.jsonl, queries.jsonl, qrels.tsv",
+    option(
+        find, "--data", nargs="+", required=True, metavar="DIR", help="each with corpus.jsonl, queries.jsonl, qrels.tsv"
     )
     encoder_options(find)
     json_switch(find)

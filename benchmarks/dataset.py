@@ -6,11 +6,16 @@ The first two hold ``{"id", "text"}`` lines; the third has a header line, then
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smartrt.errors import InputError
 from smartrt.jsonl import Record, check_records, read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -65,18 +70,28 @@ def _records(path: Path) -> tuple[Record, ...]:
     return tuple(read_records(path))
 
 
-def _judgements(path: Path) -> list[tuple[int, str, str, float]]:
+def _judgements(path: Path) -> Iterator[tuple[int, str, str, float]]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
-    result = []
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
-        try:
-            query, document, relevance = line.rstrip("\r").split("\t")
-            result.append((number, query, document, float(relevance)))
-        except ValueError:
-            raise InputError(f"{path} line {number} must be query_id, doc_id, relevance, got {line[:60]!r}") from None
-    return result
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+    for number, line in enumerate(lines, start=1):
+        fields = line.rstrip("\r").split("\t")
+        relevance = _number(fields[2]) if len(fields) == 3 else None
+        if number == 1:
+            if relevance is not None:
+                raise InputError(f"{path} line 1 is a judgement, it must be a header: query_id, doc_id, relevance")
+        elif relevance is not None:
+            yield number, fields[0], fields[1], relevance
+        elif line.strip():
+            raise InputError(f"{path} line {number} must be query_id, doc_id, relevance by tabs, got {line[:60]!r}")
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

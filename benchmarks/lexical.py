@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from smartrt.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -37,7 +38,12 @@ def bm25(queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32
         )  # fmt: skip
         return tokens
 
-    retriever = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
-    retriever.index(words(documents), show_progress=False)
-    nothing = np.zeros(len(documents), np.float32)  # bm25s refuses a query of stop words alone
-    return np.stack([retriever.get_scores(query) if query else nothing for query in words(queries)])
+    scores = np.zeros((len(queries), len(documents)), np.float32)
+    known = words(documents)
+    if any(known):
+        retriever = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+        retriever.index(known, show_progress=False)
+        for row, query in zip(scores, words(queries), strict=True):
+            if query:  # bm25s refuses a query of stop words alone
+                row[:] = retriever.get_scores(query)
+    return scores

@@ -49,7 +49,7 @@ def _is_public(parts: tuple[str, ...]) -> bool:
 def _module_records(path: Path, module: str) -> Iterator[Record]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)
+            warnings.simplefilter("ignore")  # what the files are warned of is not our affair
             tree = ast.parse(path.read_bytes())
     except SyntaxError:  # templates and files for other versions lie there too
         return
@@ -57,15 +57,26 @@ def _module_records(path: Path, module: str) -> Iterator[Record]:
 
 
 def _records(body: list[ast.stmt], prefix: str) -> Iterator[Record]:
-    for node in body:
-        if not isinstance(node, _Definition) or node.name.startswith("_"):
-            continue
+    for node in _definitions(body):
         name = f"{prefix}.{node.name}"
         docstring = ast.get_docstring(node)
         if docstring and docstring.strip():
             yield Record(name, f"{name}{_signature(node)}\n{docstring}", {})
         if isinstance(node, ast.ClassDef):
             yield from _records(node.body, name)
+
+
+def _definitions(body: list[ast.stmt]) -> Iterator[_Definition]:
+    """Public definitions of a module or class, those under ``if`` and ``try`` included."""
+    for node in body:
+        if isinstance(node, _Definition):
+            if not node.name.startswith("_"):
+                yield node
+        elif isinstance(node, ast.If):
+            yield from _definitions(node.body + node.orelse)
+        elif isinstance(node, ast.Try):
+            handlers = [statement for handler in node.handlers for statement in handler.body]
+            yield from _definitions(node.body + node.orelse + handlers)
 
 
 def _signature(node: _Definition) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import onnx
 import torch
 from optimum.exporters.onnx.convert import export_pytorch
+
 from smartrt.errors import ExportError
 from smartrt.manifest import GraphEntry
 
@@ -47,6 +48,7 @@ def export_text_encoder(encoder: TextEncoder, directory: Path, name: str = "enco
         raise ExportError(f"cannot trace {encoder.config.model_type!r}: {reason}") from error
     model = onnx.load(path)
     check_operators(model.graph)
+    _fix_last_axes(model.graph, encoder.config.hidden_size)
     path.unlink()
     onnx.save(
         model,
@@ -75,6 +77,12 @@ def check_operators(graph: onnx.GraphProto) -> None:
                 f"the graph holds {node.op_type} ({node.name or 'unnamed'}), whose work depends on the data: "
                 "engines cannot plan it, so this architecture is not supported"
             )
+
+
+def _fix_last_axes(graph: onnx.GraphProto, hidden: int) -> None:
+    """Say that vectors have `hidden` dimensions where the tracer lost it in the normalisation."""
+    for node in graph.output:
+        node.type.tensor_type.shape.dim[-1].dim_value = hidden
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import optimum.exporters.onnx.model_configs  # noqa: F401  (fills the registry)
 from optimum.exporters.tasks import TasksManager
+
 from smartrt.errors import ExportError
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from smartrt.errors import ParityError, TruncationWarning
 from smartrt.fusion import score
 from smartrt.manifest import Verified

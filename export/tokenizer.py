@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from smartrt.errors import ExportError
-from smartrt.manifest import TokenizerEntry
 from tokenizers import Tokenizer
 from tokenizers.normalizers import Lowercase, Sequence
+
+from smartrt.errors import ExportError
+from smartrt.manifest import TokenizerEntry
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -97,14 +97,17 @@ def _read_pooling(directory: Path) -> Pooling:
     return active[0]
 
 
-def _read_prompts(path: Path) -> dict[str, str | None]:
-    """The prompts as `encode_query` and `encode_document` of sentence-transformers 5 choose them."""
+def _read_prompts(path: Path) -> dict[str, str]:
+    """The prompts that `encode_query` and `encode_document` of sentence-transformers 5 mean to choose.
+
+    They ignore ``default_prompt_name``, which is for `encode`. One difference: theirs never get as far as
+    ``passage`` and ``corpus``, because an empty ``document`` prompt is always there; an E5 checkpoint
+    that names ``passage: `` gets it here.
+    """
     config = _json(path / "config_sentence_transformers.json") or {}
     prompts = config.get("prompts") or {}
-    default = prompts.get(config.get("default_prompt_name"))
-    document = next((prompts[name] for name in _DOCUMENT_PROMPTS if prompts.get(name) is not None), default)
-    query = prompts.get("query")
-    return {"query_prompt": default if query is None else query, "document_prompt": document}
+    document = next((prompts[name] for name in _DOCUMENT_PROMPTS if prompts.get(name)), "")
+    return {"query_prompt": prompts.get("query") or "", "document_prompt": document}
 
 
 def _json(path: Path) -> Any:

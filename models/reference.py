@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import transformers
+from torch.nn.functional import normalize
+
 from smartrt.errors import ExportError
 from smartrt.types import Embeddings, TokenStates
-from torch.nn.functional import normalize
 
 from .text_encoder import TextEncoder
 

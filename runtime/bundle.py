@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import strict_json
 from .errors import BundleError, CorruptBundleError, UnsupportedFormatError
@@ -44,10 +44,14 @@ class Bundle:
             CorruptBundleError: A file is missing, or has another size or hash than the manifest says.
         """
         directory = Path(path)
-        manifest = _read_manifest(directory)
-        for name, entry in manifest.files.items():
-            _check_file(directory, name, entry.bytes, entry.sha256 if verify else None)
-        _check_references(directory, manifest)
+        try:
+            manifest = _read_manifest(directory)
+            for name, entry in manifest.files.items():
+                _check_file(directory, name, entry.bytes, entry.sha256 if verify else None)
+        except OSError as error:
+            raise BundleError(f"cannot read {error.filename or directory}: {error.strerror}") from error
+        if problem := next(manifest.problems(), None):
+            raise CorruptBundleError(f"{directory / MANIFEST_NAME}: {problem}; export it again")
         return cls(directory, manifest)
 
     @property
@@ -75,28 +79,22 @@ def _read_manifest(directory: Path) -> Manifest:
         reason = f"it has no {MANIFEST_NAME}" if directory.is_dir() else "there is no such directory"
         raise BundleError(f"{directory} is not a bundle: {reason}; make one with `smartrt export`")
     try:
-        data = strict_json.load(path)
-        _check_version(directory, data)
-        return strict_json.parse(Manifest, data)
+        return strict_json.read(Manifest, path, FORMAT_VERSION, "bundle")
     except strict_json.StrictJsonError as error:
-        kind = UnsupportedFormatError if error.unknown_key else CorruptBundleError
-        advice = "upgrade smartrt or export again" if error.unknown_key else "export it again"
-        raise kind(f"{path}: {error}; {advice}") from None
+        if error.from_the_future:
+            raise UnsupportedFormatError(f"{path}: {error}; upgrade smartrt, or export again") from None
+        raise CorruptBundleError(f"{path}: {error}; export it again") from None
 
 
-def _check_version(directory: Path, data: Any) -> None:
-    version = data.get("format_version") if isinstance(data, dict) else None
-    if type(version) is int and version > FORMAT_VERSION:
-        raise UnsupportedFormatError(
-            f"{directory} has bundle format {version}, this smartrt reads up to {FORMAT_VERSION}: upgrade smartrt"
-        )
-    if version != FORMAT_VERSION:
-        raise strict_json.StrictJsonError("format_version", f"expected {FORMAT_VERSION}, got {version!r}")
+def _is_inside(name: str) -> bool:
+    """Whether `name` is a plain relative file name that stays inside its directory."""
+    parts = PurePosixPath(name).parts
+    plain = name.isprintable() and "\\" not in name and name == "/".join(parts)
+    return plain and bool(parts) and parts[0] != "/" and ".." not in parts
 
 
 def _check_file(directory: Path, name: str, size: int, sha256: str | None) -> None:
-    parts = PurePosixPath(name).parts
-    if not parts or name != "/".join(parts) or "\\" in name or parts[0] == "/" or ".." in parts:
+    if not _is_inside(name):
         raise CorruptBundleError(f"{directory}: {name!r} is not a file name inside a bundle; export it again")
     path = directory / name
     if not path.is_file():
@@ -111,10 +109,3 @@ def _check_file(directory: Path, name: str, size: int, sha256: str | None) -> No
             f"{path} has SHA-256 {digest[:12]}…, the manifest says {sha256[:12]}…: "
             "copy the bundle again, or export it again"
         )
-
-
-def _check_references(directory: Path, manifest: Manifest) -> None:
-    named = [graph.path for graph in manifest.graphs.values()] + [manifest.tokenizer.path]
-    for name in named:
-        if name not in manifest.files:
-            raise CorruptBundleError(f"{directory}: {name} is used but not listed under files; export it again")

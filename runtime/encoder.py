@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from .batching import pad, plan_batches
 from .bundle import Bundle
 from .engines import open_engine, run_checked
-from .errors import EngineError, InputError, OptionError, TruncationWarning
+from .errors import CorruptBundleError, EngineError, InputError, OptionError, TruncationWarning
 from .fusion import unit
+from .manifest import Side
 from .text import TextTokenizer
 from .types import Embeddings, TokenStates
 
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .engines import Engine
-    from .manifest import Side
     from .text import TokenizedText
 
 Item = str | Mapping[str, Any]
 """What an encoder takes: a text, or ``{"text": ...}``."""
 
-TOKEN_BUDGET = 4096
-"""Padded tokens per engine call. Larger calls were not faster on a CPU (docs/performance.md)."""
+TOKEN_BUDGET = 2048
+"""Padded tokens per engine call: within 6 % of the best with one thread and with four (docs/performance.md)."""
 
 WINDOW = 512
 """Items that `embed` looks at together: enough to find neighbours of one length, little to hold."""
@@ -77,6 +77,7 @@ class Encoder:
         bundle = Bundle.open(path, verify=verify)
         tokenizer = TextTokenizer.open(bundle)
         loaded = open_engine(bundle, "encoder", engine=engine, device=device, **options)
+        _check_interface(bundle, loaded)
         return cls(bundle, tokenizer, loaded, token_budget)
 
     def encode_query(self, items: Item | Sequence[Item], *, allow_empty: bool = False) -> Embeddings:
@@ -93,11 +94,11 @@ class Encoder:
         Raises:
             InputError: An item is empty, or is no text.
         """
-        return self._encode(_as_sequence(items), "query", allow_empty)
+        return self._encode(list(_as_sequence(items)), "query", allow_empty)
 
     def encode_document(self, items: Item | Sequence[Item], *, allow_empty: bool = False) -> Embeddings:
         """Encode documents: the document prompt in front, the document mask behind. See `encode_query`."""
-        return self._encode(_as_sequence(items), "document", allow_empty)
+        return self._encode(list(_as_sequence(items)), "document", allow_empty)
 
     def embed(
         self,
@@ -113,7 +114,9 @@ class Encoder:
         """
         if window < 1:
             raise OptionError(f"window must be at least 1, got {window}")
-        stream, first = iter(items), 0
+        if side not in get_args(Side):
+            raise OptionError(f"unknown side {side!r}; there are: {', '.join(get_args(Side))}")
+        stream, first = iter(_as_sequence(items)), 0
         while chunk := list(itertools.islice(stream, window)):
             yield self._encode(chunk, side, allow_empty, first)
             first += len(chunk)
@@ -162,12 +165,29 @@ class Encoder:
         entry = self.bundle.manifest.tokenizer
         ids, mask = pad([text.ids for text in texts], entry.pad_id, entry.padding_side)
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        wanted = [spec.name for spec in self._engine.inputs]
-        return run_checked(self._engine, {name: feeds[name] for name in wanted}), mask.astype(bool)
+        wanted = {spec.name for spec in self._engine.inputs}
+        fed = {name: array for name, array in feeds.items() if name in wanted}
+        return run_checked(self._engine, fed), mask.astype(bool)
 
 
-def _as_sequence(items: Item | Sequence[Item]) -> Sequence[Item]:
-    return [items] if isinstance(items, str | Mapping) else items
+def _check_interface(bundle: Bundle, engine: Engine) -> None:
+    manifest = bundle.manifest
+    expected = dict.fromkeys(manifest.graphs["encoder"].inputs, ("batch", "length")) | {
+        "pooled": ("batch", manifest.dims.pooled),
+        "token_states": ("batch", "length", manifest.dims.token),
+    }
+    found = {spec.name: spec.axes for spec in (*engine.inputs, *engine.outputs)}
+    if found != expected:
+        raise CorruptBundleError(f"{bundle.path}: the graph has {found}, the manifest says {expected}; export it again")
+
+
+def _as_sequence(items: Any) -> Any:
+    """One item becomes a list of one; what cannot be iterated, or would give its bytes, is refused."""
+    if isinstance(items, str | Mapping):
+        return [items]
+    if not isinstance(items, Iterable) or isinstance(items, bytes | bytearray):
+        raise InputError(f"expected a text, {{'text': …}} or a sequence of these, got {type(items).__name__}")
+    return items
 
 
 def _text_of(item: Item, position: int, side: Side, allow_empty: bool) -> str:
@@ -175,7 +195,9 @@ def _text_of(item: Item, position: int, side: Side, allow_empty: bool) -> str:
     if isinstance(item, Mapping):
         unknown = set(item) - {"text"}
         if unknown:
-            raise InputError(f"{side} {position} has {sorted(unknown)}: this bundle takes text only, as {{'text': …}}")
+            raise InputError(
+                f"{side} {position} has {sorted(map(str, unknown))}: this bundle takes text only, as {{'text': …}}"
+            )
         text = item.get("text", "")
     if not isinstance(text, str):
         raise InputError(f"{side} {position} must be a text, got {type(text).__name__}")

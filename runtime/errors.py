@@ -7,11 +7,12 @@
     ├── EngineError              an engine that cannot load or run a graph
     │   └── DeviceError          a device that was asked for and did not load
     ├── BundleError              a bundle that cannot be read
-    │   ├── UnsupportedFormatError   a newer format version, or a key this version does not know
-    │   └── CorruptBundleError       a missing file, a wrong size, a wrong hash
+    │   ├── CorruptBundleError       a missing file, a wrong size, hash or value
+    │   └── UnsupportedFormatError   a newer format version, or a key this version does not know
     ├── IndexStoreError          an index that cannot be read or written to
-    │   ├── CorruptIndexError        a missing file, a wrong size, a wrong hash
-    │   └── BundleMismatchError      an index that another bundle filled
+    │   ├── CorruptIndexError        a missing file, a wrong size, hash or value
+    │   ├── BundleMismatchError      an index that another bundle filled
+    │   └── UnsupportedFormatError   the same one: it is a BundleError and an IndexStoreError
     ├── StorageError             a disk that is full or refuses
     └── ExportError              a checkpoint that cannot become a bundle
         └── ParityError          an exported graph that disagrees with PyTorch
@@ -53,16 +54,16 @@ class BundleError(SmartrtError):
     """A bundle cannot be read."""
 
 
-class UnsupportedFormatError(BundleError):
-    """A bundle was written by a newer format version, or holds a key this version does not know."""
-
-
 class CorruptBundleError(BundleError):
     """A file of a bundle is missing or is not the file the manifest describes."""
 
 
 class IndexStoreError(SmartrtError):
     """An index directory cannot be read or written to."""
+
+
+class UnsupportedFormatError(BundleError, IndexStoreError):
+    """A bundle or an index has a newer format version, or a key this version does not know."""
 
 
 class CorruptIndexError(IndexStoreError):

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Give `path` the new content in one step: a temporary file beside it, flushed, renamed over it."""
+    """Give `path` the new content in one step: a temporary file beside it, flushed, renamed over it.
+
+    Raises:
+        StorageError: `path` is something else than a file, or the disk refuses.
+    """
+    if path.exists() and not path.is_file():
+        raise StorageError(f"cannot write {path}: it is there and no file; choose another name")
     with writing(path):
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .types import Embeddings
 
 
+LARGEST = 1e6
+"""Weights beyond this leave float32 scores no digits for the smaller term."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """Weights of the two terms; 0 switches a term off, and it is then not computed.
@@ -27,8 +31,10 @@ class Weights:
     late: float = 1.0
 
     def __post_init__(self) -> None:
-        if not all(np.isfinite((self.pooled, self.late))) or not (self.pooled or self.late):
-            raise OptionError(f"weights must be finite and not both 0, got pooled={self.pooled} and late={self.late}")
+        if not abs(self.pooled) <= LARGEST or not abs(self.late) <= LARGEST or not (self.pooled or self.late):
+            raise OptionError(
+                f"weights must lie within ±{LARGEST:g} and not both be 0, got pooled={self.pooled}, late={self.late}"
+            )
 
 
 def cosine(queries: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.float32]:

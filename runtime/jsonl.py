@@ -66,14 +66,23 @@ def _numbered(path: Path) -> Iterator[tuple[int, Record]]:
 
 def _parse(line: bytes, where: str) -> Record:
     try:
-        data = json.loads(line.decode("utf-8"))
+        data = json.loads(line.decode("utf-8"), parse_constant=_refuse)
+        if b"\\u" in line:
+            json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where} holds half a surrogate pair, {error.object[error.start]!a}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{where} is not UTF-8 (byte {line[error.start]:#04x} at column {error.start + 1})") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InputError(f"{where} is not JSON: {reason}") from None
     if not isinstance(data, dict):
-        raise InputError(f"{where} must be an object with id and text, got {line.decode().strip()[:40]}")
+        raise InputError(f"{where} must be an object with id and text, got {line.decode().strip()[:40]!r}")
     for key in ("id", "text"):
         if not isinstance(data.get(key), str) or (key == "id" and not data[key]):
             raise InputError(f"{where} needs {key!r} as a string, got {data.get(key)!r:.40}")
     return Record(data.pop("id"), data.pop("text"), data)
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON number")

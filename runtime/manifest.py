@@ -10,12 +10,18 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FORMAT_VERSION = 1
 """Bundle format written and read by this version. docs/format.md keeps the history."""
 
 Side = Literal["query", "document"]
+
+_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+_OUTPUTS = {"pooled", "token_states"}
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,28 @@ class Manifest:
     late_mask: LateMask
     scoring: Scoring
     verified: Verified
+
+    def problems(self) -> Iterator[str]:
+        """What the types allow and no bundle can have, as ``key: reason``."""
+        graph, tokenizer, size = self.graphs.get("encoder"), self.tokenizer, self.tokenizer.vocab_size
+        if graph is None:
+            yield "graphs: there is no encoder"
+        elif not {"input_ids", "attention_mask"} <= set(graph.inputs) <= _INPUTS or set(graph.outputs) != _OUTPUTS:
+            yield f"graphs.encoder: {list(graph.inputs)} -> {list(graph.outputs)} is not a text encoder"
+        for name in (tokenizer.path, *(entry.path for entry in self.graphs.values())):
+            if name not in self.files:
+                yield f"files: {name!r} is used but not listed"
+        for key, number in (("max_length", tokenizer.max_length), ("dims", min(self.dims.pooled, self.dims.token))):
+            if number < 1:
+                yield f"{key}: {number} is below 1"
+        ids = {
+            "tokenizer.pad_id": (tokenizer.pad_id,),
+            "late_mask.query": self.late_mask.query,
+            "late_mask.document": self.late_mask.document,
+        }
+        for key, values in ids.items():
+            if not all(0 <= value < size for value in values):
+                yield f"{key}: {list(values)[:8]} holds an id outside the vocabulary of {size}"
 
     def identity(self) -> str:
         """SHA-256 over all that decides the vectors: equal identities give comparable vectors.

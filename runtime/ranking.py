@@ -47,5 +47,9 @@ def top_k(
 
 def check_k(k: int, candidates: int) -> None:
     """Refuse a k that no ranking of so many candidates has."""
+    if not isinstance(k, int | np.integer):
+        raise InputError(f"k must be a whole number, got {k!r}")
+    if not candidates:
+        raise InputError(f"k={k}, but there is no document: add some first")
     if not 1 <= k <= candidates:
         raise InputError(f"k={k}, but there are {candidates} documents: ask for 1 to {candidates}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .errors import InputError
 from .fusion import Weights, score, unit
 from .maxsim import maxsim_exact
 from .ranking import MARGIN, check_k, top_k
@@ -42,6 +43,7 @@ def search(
         InputError: k is out of range, or the dims differ.
     """
     chosen = weights or Weights()
+    _check(queries, parts)
     starts = np.cumsum([0, *map(len, parts)])
     check_k(k, int(starts[-1]))
     columns = [score(queries, part, pooled=chosen.pooled, late=chosen.late) for part in parts]
@@ -66,3 +68,14 @@ def exact_terms(queries: Embeddings, query: int, documents: Embeddings, document
     left = unit(queries.pooled[query]).astype(np.float64)
     right = unit(documents.pooled[document]).astype(np.float64)
     return float(left @ right), maxsim_exact(queries.tokens[query], documents.tokens[document])
+
+
+def _check(queries: Embeddings, parts: Sequence[Embeddings]) -> None:
+    """Both terms are computed for the finalists, whatever the weights, so both must fit."""
+    if not (np.isfinite(queries.pooled).all() and np.isfinite(queries.tokens.values).all()):
+        raise InputError("the queries hold NaN or infinity")
+    dims = queries.pooled.shape[1], queries.tokens.dim
+    for part in parts:
+        expected = part.pooled.shape[1], part.tokens.dim
+        if dims != expected:
+            raise InputError(f"queries have dims {dims} (pooled, token), the documents {expected}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -21,11 +22,34 @@ MAX_BYTES = 64 * 1024 * 1024
 
 
 class StrictJsonError(Exception):
-    """What is wrong and where, as ``key.key[3]: reason``; `unknown_key` marks keys nobody knows."""
+    """What is wrong and where, as ``key.key[3]: reason``.
 
-    def __init__(self, where: str, reason: str, *, unknown_key: bool = False) -> None:
-        super().__init__(f"{where or 'top level'}: {reason}")
-        self.unknown_key = unknown_key
+    `from_the_future` marks what a newer writer may have meant: a newer version, a key nobody knows.
+    """
+
+    def __init__(self, where: str, reason: str, *, from_the_future: bool = False) -> None:
+        place = where if where.isprintable() else ascii(where)
+        super().__init__(f"{place or 'top level'}: {reason}")
+        self.from_the_future = from_the_future
+
+
+def read(kind: type[T], path: Path, version: int, what: str) -> T:
+    """Read a manifest: its ``format_version`` first, then every key and type.
+
+    Args:
+        kind: The dataclass to build.
+        path: The JSON file.
+        version: The one format version that is understood.
+        what: Whose format it is, for the message.
+    """
+    data = load(path)
+    found = data.get("format_version") if isinstance(data, dict) else None
+    if type(found) is int and found > version:
+        reason = f"{what} format {found}, this smartrt reads up to {version}"
+        raise StrictJsonError("format_version", reason, from_the_future=True)
+    if type(found) is not int or found != version:
+        raise StrictJsonError("format_version", f"expected {version}, got {found!r:.60}")
+    return parse(kind, data)
 
 
 def load(path: Path) -> Any:
@@ -33,13 +57,12 @@ def load(path: Path) -> Any:
     if path.stat().st_size > MAX_BYTES:
         raise StrictJsonError("", f"{path.stat().st_size} bytes is over the limit of {MAX_BYTES}")
     try:
-        return json.loads(
-            path.read_bytes().decode("utf-8"),
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_no_constants,
-        )
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        text = path.read_bytes().decode("utf-8")
+        data = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_float=_finite)
+        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair, written as an escape, ends here
+    except (ValueError, RecursionError) as error:  # ValueError: UTF-8, syntax, a number of 5,000 digits
         raise StrictJsonError("", f"not JSON ({error})") from error
+    return data
 
 
 def dumps(data: Any) -> str:
@@ -58,7 +81,7 @@ def parse(kind: type[T], data: Any, where: str = "") -> T:
     prefix = f"{where}." if where else ""
     for key in data:
         if key not in fields:
-            raise StrictJsonError(f"{prefix}{key}", "unknown key", unknown_key=True)
+            raise StrictJsonError(f"{prefix}{key}", "unknown key", from_the_future=True)
     values = {}
     for name, field in fields.items():
         if name in data:
@@ -79,7 +102,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert(inner, value, where)
     if origin is Literal:
         if value not in arguments:
-            raise StrictJsonError(where, f"expected one of {', '.join(map(str, arguments))}, got {value!r}")
+            raise StrictJsonError(where, f"expected one of {', '.join(map(str, arguments))}, got {value!r:.60}")
         return value
     if origin in (tuple, dict):
         return _container(origin, arguments, value, where)
@@ -99,7 +122,7 @@ def _container(origin: type, arguments: tuple[Any, ...], value: Any, where: str)
 
 
 def _scalar(hint: type, value: Any, where: str) -> Any:
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     if type(value) is not hint:  # bool is an int: isinstance would let `true` pass as a number
         raise StrictJsonError(where, f"expected {hint.__name__}, got {_name(value)} {value!r:.60}")
@@ -112,6 +135,12 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
         raise StrictJsonError(twice, "written twice in one object")
     return result
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise StrictJsonError("", f"{text:.20} is too large a number")
+    return number
 
 
 def _no_constants(text: str) -> Any:

@@ -99,6 +99,12 @@ def _check_tokenizer(path: object, tokenizer: Tokenizer, entry: TokenizerEntry) 
             f"{path} has {size} entries, the graph's table {entry.vocab_size}: "
             "this is the tokenizer of another model; export the bundle again"
         )
+    template = tokenizer.num_special_tokens_to_add(False)
+    if entry.max_length <= template:
+        raise CorruptBundleError(
+            f"{path} adds {template} special tokens, max_length {entry.max_length} leaves no room for text; "
+            "export the bundle again with a larger --max-length"
+        )
     ids = tuple(tokenizer.encode(entry.probe_text).ids)
     if ids != entry.probe_ids:
         raise CorruptBundleError(

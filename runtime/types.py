@@ -54,6 +54,7 @@ class TokenStates:
         """Join one ``[tokens, dim]`` array per item; `dim` is needed only when there is no item."""
         if not arrays and dim is None:
             raise InputError("no arrays were given: pass dim to make an empty TokenStates")
+        _check_one_dim([array.shape[-1] for array in arrays])
         offsets = np.zeros(len(arrays) + 1, np.int64)
         np.cumsum([len(array) for array in arrays], out=offsets[1:])
         values = np.concatenate(arrays) if arrays else np.zeros((0, dim or 0), np.float32)
@@ -62,6 +63,8 @@ class TokenStates:
     @classmethod
     def concatenate(cls, parts: Sequence[TokenStates]) -> TokenStates:
         """Join the items of several TokenStates of one dim, in order."""
+        _check_parts(parts)
+        _check_one_dim([part.dim for part in parts])
         starts = np.cumsum([0, *(len(part.values) for part in parts)])
         offsets = [part.offsets[:-1] + start for part, start in zip(parts, starts, strict=False)]
         return cls(
@@ -92,7 +95,10 @@ class TokenStates:
 
     def take(self, items: Sequence[int] | IntArray) -> TokenStates:
         """The chosen items in the chosen order, copied."""
-        return self.from_arrays([self[int(i)] for i in items], self.dim)
+        chosen = _positions(items)
+        if not len(chosen):
+            return TokenStates(self.values[:0].copy(), np.zeros(1, np.int64))
+        return self.from_arrays([self[int(i)] for i in chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +124,8 @@ class Embeddings:
     def __post_init__(self) -> None:
         if self.pooled.ndim != 2 or self.pooled.dtype != np.float32:
             raise InputError(f"pooled must be [n, H] float32, got {_shape(self.pooled)}")
+        if self.truncated.ndim != 1 or self.truncated.dtype != np.int64:
+            raise InputError(f"truncated must be [n] int64, got {_shape(self.truncated)}")
         counts = len(self.pooled), len(self.tokens), len(self.truncated)
         if len(set(counts)) != 1:
             raise InputError(f"pooled, tokens and truncated must describe the same items, got {counts}")
@@ -125,6 +133,8 @@ class Embeddings:
     @classmethod
     def concatenate(cls, parts: Sequence[Embeddings]) -> Embeddings:
         """Join the items of several Embeddings, in order."""
+        _check_parts(parts)
+        _check_one_dim([part.pooled.shape[1] for part in parts])
         return cls(
             np.concatenate([part.pooled for part in parts]),
             TokenStates.concatenate([part.tokens for part in parts]),
@@ -136,8 +146,25 @@ class Embeddings:
 
     def take(self, items: Sequence[int] | IntArray) -> Embeddings:
         """The chosen items in the chosen order, copied."""
-        chosen = np.asarray(items, np.int64)
+        chosen = _positions(items)
         return Embeddings(self.pooled[chosen], self.tokens.take(chosen), self.truncated[chosen])
+
+
+def _positions(items: Sequence[int] | IntArray) -> IntArray:
+    chosen = np.asarray(items)
+    if chosen.ndim != 1 or (len(chosen) and chosen.dtype.kind not in "iu"):
+        raise InputError(f"items to take must be a list of positions, got {_shape(chosen)}")
+    return chosen.astype(np.int64)
+
+
+def _check_parts(parts: Sequence[object]) -> None:
+    if not parts:
+        raise InputError("there is nothing to join: concatenate needs at least one part")
+
+
+def _check_one_dim(dims: Sequence[int]) -> None:
+    if len(set(dims)) > 1:
+        raise InputError(f"vectors of different dims cannot be joined, got {sorted(set(dims))}")
 
 
 def _shape(array: NDArray[Any]) -> str:

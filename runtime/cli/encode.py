@@ -71,6 +71,9 @@ def _records(args: argparse.Namespace) -> list[Record]:
     if bool(args.text) == bool(args.input):
         raise InputError("give texts on the command line or --input FILE, one of the two")
     if args.text:
+        empty = next((i for i, text in enumerate(args.text) if not text.strip()), None)
+        if empty is not None and not args.allow_empty:
+            raise InputError(f"{args.side} {empty} is empty: give it a text, or pass --allow-empty")
         return [Record(str(i), text, {}) for i, text in enumerate(args.text)]
     check_records(Path(args.input), allow_empty=args.allow_empty)
     return list(read_records(Path(args.input)))

@@ -62,9 +62,10 @@ def _build(args: argparse.Namespace) -> int:
 
 def _stopped(error: BaseException, index: Index, total: int) -> SmartrtError:
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    committed = len(Index.open(index.path))  # the disk knows, whatever the interruption hit
     kind = type(error) if isinstance(error, SmartrtError) else SmartrtError
     return kind(
-        f"{reason}; {len(index):,} of {total:,} documents are committed in {index.path}: "
+        f"{reason}; {committed:,} of {total:,} documents are committed in {index.path}: "
         "run the same command with --resume to add the rest"
     )
 

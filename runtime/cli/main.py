@@ -7,7 +7,6 @@ Exit codes: 0 done; 2 a user's mistake, a full disk or an interruption, in one l
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import SmartrtError, TruncationWarning
 from .options import Parser
-from .terminal import note
+from .terminal import discard_output, escape_unprintable, flush, note
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 COMMANDS = {
@@ -37,41 +37,65 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        parser = _parser(arguments)
-        args = parser.parse_args(arguments)
-        if args.command is None:
-            parser.print_help()
-            return 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", TruncationWarning)
-            warnings.showwarning = _show_warning
-            code: int = args.run(args)
-        sys.stdout.flush()
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        flush()
     except SmartrtError as error:
-        note(f"smartrt: {error}")
+        note(f"smartrt: {' '.join(str(error).split())}")
+        discard_output()
         return 2
     except KeyboardInterrupt:
         note("smartrt: interrupted")
         return 2
     except BrokenPipeError:  # the reader of our output went away: `smartrt … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 0
     return code
 
 
-def _parser(arguments: Sequence[str]) -> Parser:
+def _run(arguments: list[str]) -> int:
+    escape_unprintable()
+    try:
+        if not arguments or arguments[0] not in COMMANDS:
+            overview = _overview()
+            overview.parse_args(arguments)
+            overview.print_help()
+            return 0
+        args = _parse(_parser_of(arguments[0]), arguments[1:])
+    except SystemExit as stop:  # argparse after --help, --version or a mistake
+        return int(stop.code or 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TruncationWarning)
+        warnings.showwarning = _show_warning
+        code: int = args.run(args)
+    return code
+
+
+def _overview() -> Parser:
+    """The parser of `smartrt` itself: help, version, and the error for a command that does not exist."""
     parser = Parser(prog="smartrt", description="Late interaction from single-vector embedding models.")
     parser.add_argument("--version", action="version", version=f"smartrt {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        if name in arguments[:1]:  # only the command that was asked for is imported
-            implementation = importlib.import_module(module)
-            implementation.configure(command)
-            command.set_defaults(run=implementation.run)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, (_, summary) in COMMANDS.items():
+        commands.add_parser(name, help=summary)
     return parser
+
+
+def _parser_of(name: str) -> Parser:
+    """The parser of one command; only that command's module is imported."""
+    module, summary = COMMANDS[name]
+    implementation = importlib.import_module(module)
+    parser = Parser(prog=f"smartrt {name}", description=f"{summary[0].upper()}{summary[1:]}.")
+    implementation.configure(parser)
+    parser.set_defaults(run=implementation.run)
+    return parser
+
+
+def _parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    try:
+        return parser.parse_intermixed_args(arguments)  # flags may stand between texts
+    except TypeError:  # not possible with sub-commands, and not needed there
+        return parser.parse_args(arguments)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -36,15 +36,21 @@ def option(
     choices: Sequence[str] | None = None,
     required: bool = False,
     metavar: str | None = None,
+    nargs: str | None = None,
 ) -> None:
-    """Add a flag with a value. Its environment variable replaces the default and is checked like the flag."""
+    """Add a flag with a value. Its environment variable replaces the default and is checked like the flag.
+
+    With ``nargs="+"`` the variable holds several values as PATH does.
+    """
     variable = _variable(flag)
     if (text := os.environ.get(variable)) is not None:
-        default, required = _convert(variable, text, type, choices), False
+        words = text.split(os.pathsep) if nargs else [text]
+        values = [_convert(variable, word, type, choices) for word in words]
+        default, required = values if nargs else values[0], False
     described = help if default is None else f"{help} (default: {default})"
     parser.add_argument(
         flag, *aliases, help=described.replace("%", "%%"), type=type, default=default,
-        choices=choices, required=required, metavar=metavar,
+        choices=choices, required=required, metavar=metavar, nargs=nargs,
     )  # fmt: skip
 
 
@@ -52,8 +58,15 @@ def switch(parser: argparse.ArgumentParser, flag: str, *, help: str, default: bo
     """Add ``--flag`` and ``--no-flag``. The environment variable takes 1, true, yes, 0, false or no."""
     variable = _variable(flag)
     if (text := os.environ.get(variable)) is not None:
-        default = _convert(variable, text, lambda word: _BOOLEANS[word.lower()], None)
+        default = _convert(variable, text, _boolean, None)
     parser.add_argument(flag, help=help, default=default, action=argparse.BooleanOptionalAction)
+
+
+def _boolean(text: str) -> bool:
+    return _BOOLEANS[text.lower()]
+
+
+_boolean.__name__ = ", ".join(_BOOLEANS)
 
 
 def json_switch(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +107,7 @@ def _convert(variable: str, text: str, kind: Callable[[str], Any], choices: Sequ
     try:
         value = kind(text)
     except (ValueError, KeyError):
-        raise OptionError(f"environment variable {variable}={text!r} is not a value of that option") from None
+        raise OptionError(f"environment variable {variable}={text!r} must be: {kind.__name__}") from None
     if choices is not None and value not in choices:
         raise OptionError(f"environment variable {variable}={text!r}; there are: {', '.join(choices)}")
     return value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..index import Index
 from .options import encoder_options, json_switch, open_encoder, option, positive
-from .terminal import note, say, say_json
+from .terminal import flush, note, say, say_json
 
 if TYPE_CHECKING:
     import argparse
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..encoder import Encoder
     from ..index import Hit
 
+_HITS = 10
 _SNIPPET = 100
 
 
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="bundle directory, the one that filled the index")
     parser.add_argument("index", help="index directory")
     parser.add_argument("query", nargs="*", help="queries; without any, one per line of standard input")
-    option(parser, "-k", help="hits per query", type=positive, default=10)
+    option(parser, "-k", help=f"hits per query (default: {_HITS}, or all there are)", type=positive)
     option(parser, "--pooled", help="weight of the single-vector score", type=float, default=1.0)
     option(parser, "--late", help="weight of the late-interaction score", type=float, default=1.0)
     encoder_options(parser)
@@ -49,16 +50,21 @@ def run(args: argparse.Namespace) -> int:
             started = time.perf_counter()
             (hits,) = _answer(index, encoder, [text], args)
             if args.json:
-                say_json({"query": text, "hits": hits})
+                say_json({"query": text, "hits": hits}, indent=None)
             else:
                 _print(text, hits)
-                if sys.stdin.isatty():
-                    note(f"{(time.perf_counter() - started) * 1000:.0f} ms")
+            flush()  # whoever asks one by one waits for each answer
+            if sys.stdin.isatty():
+                note(f"{(time.perf_counter() - started) * 1000:.0f} ms")
     return 0
 
 
 def _answer(index: Index, encoder: Encoder, queries: list[str], args: argparse.Namespace) -> list[list[Hit]]:
-    return index.search(encoder.encode_query(queries), k=args.k, pooled=args.pooled, late=args.late)
+    for position, text in enumerate(queries):
+        if not text.strip():
+            raise InputError(f"query {position} is empty: give it a text")
+    k = args.k or min(_HITS, len(index))
+    return index.search(encoder.encode_query(queries), k=k, pooled=args.pooled, late=args.late)
 
 
 def _typed() -> Iterator[str]:

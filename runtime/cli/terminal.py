@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
+import os
 import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+from ..errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 
 def say(text: str = "") -> None:
     """Print a line of result to standard output."""
-    sys.stdout.write(f"{text}\n")
+    _write(f"{text}\n")
 
 
 def note(text: str) -> None:
@@ -24,9 +28,51 @@ def note(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def say_json(data: Any) -> None:
-    """Print one JSON document to standard output; dataclasses become objects."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=dataclasses.asdict) + "\n")
+def say_json(data: Any, *, indent: int | None = 2) -> None:
+    """Print one JSON document to standard output; dataclasses become objects. No indent gives one line."""
+    ascii_only = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+    _write(json.dumps(data, indent=indent, ensure_ascii=ascii_only, default=dataclasses.asdict) + "\n")
+
+
+def flush() -> None:
+    """Send what was printed.
+
+    Raises:
+        StorageError: Standard output is a file on a full disk.
+        BrokenPipeError: Nobody reads it any more.
+    """
+    with _output_errors():
+        sys.stdout.flush()
+
+
+def discard_output() -> None:
+    """Let nothing more be written, so that the interpreter does not try again when it ends."""
+    with contextlib.suppress(OSError, ValueError):  # a stand-in for standard output may have no descriptor
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.close(descriptor)
+
+
+def escape_unprintable() -> None:
+    """Print what the locale's encoding cannot say as an escape, instead of failing half-way."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write(text: str) -> None:
+    with _output_errors():
+        sys.stdout.write(text)
+
+
+@contextlib.contextmanager
+def _output_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write standard output: {error.strerror}") from error
 
 
 def table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> Iterator[str]:

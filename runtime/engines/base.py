@@ -62,6 +62,8 @@ def run_checked(engine: Engine, feeds: Feeds) -> dict[str, NDArray[Any]]:
     for spec in engine.inputs:
         _check_tensor(spec, feeds[spec.name], sizes)
     outputs = engine.run(feeds)
+    if set(outputs) != {spec.name for spec in engine.outputs}:
+        raise EngineError(f"the engine returned {sorted(outputs)}, declared {[spec.name for spec in engine.outputs]}")
     for spec in engine.outputs:
         _check_tensor(spec, outputs[spec.name], sizes)
     return outputs

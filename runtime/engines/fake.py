@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import OptionError
+from ..errors import EngineError, OptionError
 from .base import TensorSpec, build_options
 
 if TYPE_CHECKING:
@@ -43,9 +43,12 @@ class FakeEngine:
             TensorSpec("pooled", "float32", ("batch", pooled_dim)),
             TensorSpec("token_states", "float32", ("batch", "length", token_dim)),
         )
+        self._closed = False
 
     def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """See `Engine.run`."""
+        if self._closed:
+            raise EngineError("this engine is closed; open the encoder again")
         ids, mask = feeds["input_ids"], feeds["attention_mask"].astype(bool)
         pooled_dim, token_dim = (int(spec.axes[-1]) for spec in self.outputs)
         pooled = np.stack([_unit(_wave(row[keep], pooled_dim).sum(0)) for row, keep in zip(ids, mask, strict=True)])
@@ -53,6 +56,7 @@ class FakeEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
+        self._closed = True
 
 
 def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, Any]) -> FakeEngine:

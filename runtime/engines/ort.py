@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 
 try:
     import onnxruntime
-except ImportError as error:
+except ModuleNotFoundError as error:
+    if error.name != "onnxruntime":
+        raise
     raise MissingDependencyError(
         "ONNX Runtime is not installed. On a CPU: pip install 'smartrt[cpu]'; on an x86-64 machine with an "
         "NVIDIA GPU: pip install 'smartrt[gpu]'; on a Jetson: install the onnxruntime-gpu wheel made for "
         "your JetPack"
+    ) from error
+except ImportError as error:
+    raise MissingDependencyError(
+        f"ONNX Runtime is installed and does not load: {' '.join(str(error).split())}"
     ) from error
 
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32", "tensor(float16)": "float16"}
@@ -49,8 +55,8 @@ class OrtOptions:
     prepack: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threads <= 1024:
-            raise OptionError(f"threads must be 0 (all cores) to 1024, got {self.threads}")
+        if not isinstance(self.threads, int) or not 0 <= self.threads <= 1024:
+            raise OptionError(f"threads must be 0 (all cores) to 1024, got {self.threads!r}")
 
 
 class OrtEngine:

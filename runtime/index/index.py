@@ -14,17 +14,15 @@ from .. import strict_json
 from ..bundle import Bundle
 from ..errors import (
     BundleMismatchError,
-    CorruptIndexError,
     IndexStoreError,
     InputError,
-    UnsupportedFormatError,
 )
 from ..files import new_directory, replace_file, writing
 from ..fusion import Weights
 from ..search import search
-from .layout import FORMAT_VERSION, MANIFEST_NAME, BundleStamp, IndexManifest
+from .layout import FORMAT_VERSION, MANIFEST_NAME, BundleStamp, IndexManifest, read_manifest
 from .lock import writer_lock
-from .segment import Document, Segment, check_hashes, write_segment
+from .segment import Document, Segment, write_segment
 
 if TYPE_CHECKING:
     import os
@@ -90,7 +88,7 @@ class Index:
             BundleMismatchError: Another bundle filled it.
         """
         directory = Path(path)
-        manifest = _read_manifest(directory)
+        manifest = read_manifest(directory)
         dims = manifest.pooled_dim, manifest.token_dim
         segments = [Segment.open(directory / entry.name, entry, dims) for entry in manifest.segments]
         index = cls(directory, manifest, segments)
@@ -134,7 +132,7 @@ class Index:
             return
         batch = [Document(name, about) for name, about in zip(ids, extra, strict=True)]
         with writing(self.path), writer_lock(self.path):
-            if _read_manifest(self.path) != self.manifest:
+            if read_manifest(self.path) != self.manifest:
                 raise IndexStoreError(f"{self.path} was changed by another process: open it again")
             self._commit(batch, documents)
 
@@ -164,7 +162,7 @@ class Index:
             CorruptIndexError: A file changed since it was written.
         """
         for segment in self._segments:
-            check_hashes(self.path / segment.entry.name, segment.entry)
+            segment.check()
 
     def check_bundle(self, encoder: Encoder | Bundle) -> None:
         """Refuse an encoder whose vectors cannot be compared with the stored ones."""
@@ -182,20 +180,30 @@ class Index:
         entry = write_segment(self.path / name, batch, documents)
         manifest = dataclasses.replace(self.manifest, segments=(*self.manifest.segments, entry))
         segment = Segment.open(self.path / name, entry, (manifest.pooled_dim, manifest.token_dim))
-        replace_file(self.path / MANIFEST_NAME, strict_json.dumps(manifest).encode())
-        self.manifest = manifest
-        self._segments.append(segment)
-        if self._ids is not None:
-            self._ids.update(document.id for document in batch)
+        try:
+            replace_file(self.path / MANIFEST_NAME, strict_json.dumps(manifest).encode())
+        finally:
+            # Whatever stopped us (a full disk, Ctrl-C), the manifest on disk says whether the rename was done.
+            if read_manifest(self.path) == manifest:
+                self.manifest = manifest
+                self._segments.append(segment)
+                if self._ids is not None:
+                    self._ids.update(document.id for document in batch)
+            else:
+                shutil.rmtree(segment.path, ignore_errors=True)
 
     def _sweep(self) -> None:
-        """Remove what a killed writer left behind: segments that were never committed."""
+        """Remove what a killed writer left behind: segments and manifests that were never committed."""
         committed = {entry.name for entry in self.manifest.segments}
         for leftover in [*self.path.glob("segment-*"), *self.path.glob(".segment-*")]:
             if leftover.name not in committed:
                 shutil.rmtree(leftover)
+        for leftover in self.path.glob(f".{MANIFEST_NAME}.*"):
+            leftover.unlink()
 
     def _check_batch(self, ids: Sequence[str], documents: Embeddings, meta: Sequence[Any]) -> None:
+        if isinstance(ids, str):
+            raise InputError(f"ids must be a list with one id per document, got the text {ids!r:.60}")
         if not len(ids) == len(documents) == len(meta):
             raise InputError(f"{len(ids)} ids, {len(documents)} documents and {len(meta)} metadata: give one of each")
         dims = documents.pooled.shape[1], documents.tokens.dim
@@ -208,13 +216,13 @@ class Index:
             raise InputError("a document has no token vector; an encoder puts the pooled vector there, do the same")
         if self._ids is None:
             self._ids = set(self.ids())
-        seen = set(self._ids)
+        new: set[str] = set()
         for name in ids:
             if not isinstance(name, str) or not name:
                 raise InputError(f"ids must be non-empty strings, got {name!r}")
-            if name in seen:
+            if name in self._ids or name in new:
                 raise InputError(f"document id {name!r} is in the index already or given twice; nothing was added")
-            seen.add(name)
+            new.add(name)
 
     def _hit(self, place: Ranked) -> Hit:
         segment, row = self._locate(place.position)
@@ -231,21 +239,3 @@ class Index:
 
 def _bundle_of(source: Encoder | Bundle) -> Bundle:
     return source if isinstance(source, Bundle) else source.bundle
-
-
-def _read_manifest(directory: Path) -> IndexManifest:
-    path = directory / MANIFEST_NAME
-    if not path.is_file():
-        raise IndexStoreError(
-            f"{directory} is not an index: it has no {MANIFEST_NAME}; make one with `smartrt index build`"
-        )
-    try:
-        data = strict_json.load(path)
-        version = data.get("format_version") if isinstance(data, dict) else None
-        if type(version) is int and version > FORMAT_VERSION:
-            raise UnsupportedFormatError(
-                f"{directory} has index format {version}, this smartrt reads up to {FORMAT_VERSION}: upgrade smartrt"
-            )
-        return strict_json.parse(IndexManifest, data)
-    except strict_json.StrictJsonError as error:
-        raise CorruptIndexError(f"{path}: {error}; upgrade smartrt, or build the index again") from None

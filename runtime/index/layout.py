@@ -13,8 +13,15 @@ lines.npy           [n + 1] int64, byte offsets into documents.jsonl
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from .. import strict_json
+from ..errors import CorruptIndexError, IndexStoreError, UnsupportedFormatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT_VERSION = 1
 """Index format written and read by this version. docs/format.md keeps the history."""
@@ -60,3 +67,28 @@ class IndexManifest:
     token_dim: int
     storage: Literal["float32"]
     segments: tuple[SegmentEntry, ...]
+
+
+def read_manifest(directory: Path) -> IndexManifest:
+    """Read the `index.json` of an index directory.
+
+    Raises:
+        IndexStoreError: There is none.
+        UnsupportedFormatError: It has a newer format version, or a key this version does not know.
+        CorruptIndexError: It is not what this version writes.
+    """
+    path = directory / MANIFEST_NAME
+    if not path.is_file():
+        raise IndexStoreError(
+            f"{directory} is not an index: it has no {MANIFEST_NAME}; make one with `smartrt index build`"
+        )
+    try:
+        manifest = strict_json.read(IndexManifest, path, FORMAT_VERSION, "index")
+    except strict_json.StrictJsonError as error:
+        if error.from_the_future:
+            raise UnsupportedFormatError(f"{path}: {error}; upgrade smartrt, or build the index again") from None
+        raise CorruptIndexError(f"{path}: {error}; build the index again") from None
+    for entry in manifest.segments:
+        if not re.fullmatch(r"segment-\d{6,}", entry.name, re.ASCII):
+            raise CorruptIndexError(f"{path}: {entry.name!r} is no name of a segment; build the index again")
+    return manifest

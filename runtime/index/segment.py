@@ -13,6 +13,7 @@ from ..errors import CorruptIndexError, InputError
 from ..files import new_directory
 from ..fusion import unit
 from ..types import Embeddings, TokenStates
+from .arrays import map_array, save_array
 from .layout import SEGMENT_FILES, SegmentEntry, StoredFile
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Document:
 class Segment:
     """A committed segment, memory-mapped: opening reads headers, searching reads pages."""
 
+    path: Path
     entry: SegmentEntry
     embeddings: Embeddings
     _lines: NDArray[np.int64]
@@ -46,29 +48,54 @@ class Segment:
         Raises:
             CorruptIndexError: A file is missing or is not what the index manifest describes.
         """
-        for name in SEGMENT_FILES:
-            _check_size(directory / name, entry.files.get(name))
+        if set(entry.files) != set(SEGMENT_FILES):
+            raise CorruptIndexError(f"{directory} lists {sorted(entry.files)}, a segment is {list(SEGMENT_FILES)}")
+        for name, stored in entry.files.items():
+            _check_size(directory / name, stored)
         rows = entry.documents
-        pooled = _map(directory / "pooled.npy", "<f4", (rows, dims[0]))
-        values = _map(directory / "tokens.npy", "<f4", (entry.tokens, dims[1]))
-        offsets = _map(directory / "offsets.npy", "<i8", (rows + 1,))
-        truncated = _map(directory / "truncated.npy", "<i8", (rows,))
-        lines = _map(directory / "lines.npy", "<i8", (rows + 1,))
+        pooled = map_array(directory / "pooled.npy", "<f4", (rows, dims[0]))
+        values = map_array(directory / "tokens.npy", "<f4", (entry.tokens, dims[1]))
+        offsets = map_array(directory / "offsets.npy", "<i8", (rows + 1,))
+        truncated = map_array(directory / "truncated.npy", "<i8", (rows,))
+        lines = map_array(directory / "lines.npy", "<i8", (rows + 1,))
         documents = np.memmap(directory / "documents.jsonl", np.uint8, "r")
         try:
             embeddings = Embeddings(pooled, TokenStates(values, np.asarray(offsets)), truncated)
         except InputError as error:
             raise CorruptIndexError(f"{directory / 'offsets.npy'}: {error}; build the index again") from None
-        return cls(entry, embeddings, lines, documents)
+        return cls(directory, entry, embeddings, lines, documents)
 
     def document(self, row: int) -> Document:
-        """Id and metadata of the document in `row`."""
-        begin, end = self._lines[row], self._lines[row + 1]
-        return Document(**json.loads(self._documents[begin:end].tobytes()))
+        """Id and metadata of the document in `row`.
+
+        Raises:
+            CorruptIndexError: Its line is not what was written.
+        """
+        begin, end = int(self._lines[row]), int(self._lines[row + 1])
+        if not 0 <= begin < end <= len(self._documents):
+            raise self._corrupt("lines.npy", f"document {row} is said to lie at {begin} to {end}")
+        try:
+            return Document(**json.loads(self._documents[begin:end].tobytes()))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._corrupt("documents.jsonl", str(error)) from None
 
     def ids(self) -> list[str]:
         """All ids, in order."""
-        return [json.loads(line)["id"] for line in self._documents.tobytes().splitlines()]
+        return [self.document(row).id for row in range(self.entry.documents)]
+
+    def check(self) -> None:
+        """Read every byte and compare it with what was committed.
+
+        Raises:
+            CorruptIndexError: A file differs.
+        """
+        for name, stored in self.entry.files.items():
+            _check_size(self.path / name, stored)
+            if sha256_of(self.path / name) != stored.sha256:
+                raise CorruptIndexError(f"{self.path / name} changed since it was written; build the index again")
+
+    def _corrupt(self, name: str, reason: str) -> CorruptIndexError:
+        return CorruptIndexError(f"{self.path / name} is damaged ({reason}); build the index again")
 
 
 def write_segment(path: Path, documents: Sequence[Document], embeddings: Embeddings) -> SegmentEntry:
@@ -76,11 +103,11 @@ def write_segment(path: Path, documents: Sequence[Document], embeddings: Embeddi
     lines = [_line(document) for document in documents]
     offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     with new_directory(path) as directory:
-        _save(directory / "pooled.npy", unit(embeddings.pooled), "<f4")
-        _save(directory / "tokens.npy", embeddings.tokens.values, "<f4")
-        _save(directory / "offsets.npy", embeddings.tokens.offsets, "<i8")
-        _save(directory / "truncated.npy", embeddings.truncated, "<i8")
-        _save(directory / "lines.npy", offsets, "<i8")
+        save_array(directory / "pooled.npy", unit(embeddings.pooled), "<f4")
+        save_array(directory / "tokens.npy", embeddings.tokens.values, "<f4")
+        save_array(directory / "offsets.npy", embeddings.tokens.offsets, "<i8")
+        save_array(directory / "truncated.npy", embeddings.truncated, "<i8")
+        save_array(directory / "lines.npy", offsets, "<i8")
         (directory / "documents.jsonl").write_bytes(b"".join(lines))
         files = {
             name: StoredFile((directory / name).stat().st_size, sha256_of(directory / name)) for name in SEGMENT_FILES
@@ -88,46 +115,29 @@ def write_segment(path: Path, documents: Sequence[Document], embeddings: Embeddi
     return SegmentEntry(path.name, len(documents), len(embeddings.tokens.values), files)
 
 
-def check_hashes(directory: Path, entry: SegmentEntry) -> None:
-    """Read every byte of a segment and compare it with what was committed.
-
-    Raises:
-        CorruptIndexError: A file differs.
-    """
-    for name, stored in entry.files.items():
-        _check_size(directory / name, stored)
-        if sha256_of(directory / name) != stored.sha256:
-            raise CorruptIndexError(f"{directory / name} changed since it was written; build the index again")
-
-
 def _line(document: Document) -> bytes:
     try:
+        _check_keys(document.meta)
         text = json.dumps({"id": document.id, "meta": document.meta}, ensure_ascii=False, allow_nan=False)
         return f"{text}\n".encode()
-    except (TypeError, ValueError) as error:  # ValueError: NaN, a cycle, or half a surrogate pair
+    except (TypeError, ValueError, RecursionError) as error:  # ValueError: NaN, or half a surrogate pair
         raise InputError(f"document {document.id!r} cannot be written as JSON: {error}") from None
 
 
-def _save(path: Path, array: NDArray[Any], dtype: str) -> None:
-    with path.open("wb") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array, dtype), version=(1, 0), allow_pickle=False)
+def _check_keys(value: Any) -> None:
+    """Refuse keys that JSON would turn into strings: they would come back as something else."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"key {key!r} is no string")
+            _check_keys(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_keys(item)
 
 
-def _map(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise CorruptIndexError(f"{path} is not an array file ({error}); build the index again") from None
-    if array.dtype != np.dtype(dtype) or array.shape != shape:
-        raise CorruptIndexError(
-            f"{path} holds {list(array.shape)} {array.dtype}, the index says {list(shape)} {np.dtype(dtype)}; "
-            "build the index again"
-        )
-    return array
-
-
-def _check_size(path: Path, stored: StoredFile | None) -> None:
-    if stored is None or not path.is_file():
+def _check_size(path: Path, stored: StoredFile) -> None:
+    if not path.is_file():
         raise CorruptIndexError(f"{path} is missing; copy the index again, or build it again")
     actual = path.stat().st_size
     if actual != stored.bytes:
