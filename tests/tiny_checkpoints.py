@@ -1,12 +1,13 @@
 """Tiny random checkpoints of every family, made from transformers' configurations.
 
-They carry real tokenizer files (trained on the parity sentences) and the files sentence-transformers saves,
+They carry real tokenizer files (made from the parity sentences) and the files sentence-transformers saves,
 so that everything but the weights is as in a published checkpoint.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ FAMILIES = {
         _of(transformers.XLMRobertaConfig, **_SMALL, max_position_embeddings=66),
         "cls",
         "roberta",
-        (("query", "query: "), ("passage", "passage: ")),
+        (("query", "query: "), ("document", "passage: ")),
     ),
     "distilbert": Family(_distilbert, "cls"),
     "mpnet": Family(_of(transformers.MPNetConfig, **_SMALL, max_position_embeddings=66), "mean", "roberta"),
@@ -112,25 +113,39 @@ def write_sentence_transformers_files(
 
 def _tokenizer(style: str, vocabulary: int) -> transformers.PreTrainedTokenizerFast:
     specials = _SPECIALS[style]
-    common = {"vocab_size": vocabulary, "special_tokens": list(specials.values()), "show_progress": False}
     if style == "bert":
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer = Tokenizer(models.WordPiece(_word_pieces(specials, vocabulary), unk_token="[UNK]"))  # noqa: S106
         tokenizer.normalizer = normalizers.BertNormalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-        trainer: Any = trainers.WordPieceTrainer(**common)
+        tokenizer.add_special_tokens(list(specials.values()))
     else:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **common)
-    tokenizer.train_from_iterator(QUERIES + DOCUMENTS, trainer)
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary, special_tokens=list(specials.values()), show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        )  # fmt: skip
+        tokenizer.train_from_iterator(QUERIES + DOCUMENTS, trainer)
     used = [token for token in specials.values() if token in _TEMPLATES[style]]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=_TEMPLATES[style], special_tokens=[(token, tokenizer.token_to_id(token)) for token in used]
     )
     names = {f"{key}_token": token for key, token in specials.items()}
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **names)
+
+
+def _word_pieces(specials: dict[str, str], size: int) -> dict[str, int]:
+    """The special tokens, every letter whole and continued, then the commonest words.
+
+    Made by hand: the WordPiece trainer of tokenizers gives another vocabulary each time.
+    """
+    words = Counter(word for text in QUERIES + DOCUMENTS for word in text.lower().split() if word.isalpha())
+    letters = sorted({letter for word in words for letter in word} | set(".,:;?()[]<>|0123456789"))
+    common = sorted(words, key=lambda word: (-words[word], word))
+    pieces = [*specials.values(), *letters, *(f"##{letter}" for letter in letters), *common]
+    return {piece: i for i, piece in enumerate(dict.fromkeys(pieces)) if i < size}
 
 
 def _write(path: Path, data: Any) -> None:

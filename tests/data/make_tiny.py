@@ -13,7 +13,6 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import tiny_checkpoints  # noqa: E402
-
 from smartrt.export.pipeline import export  # noqa: E402
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ there has to be built again.
 from pathlib import Path
 
 import numpy as np
+
 import smartrt
 
 HERE = Path(__file__).parent

@@ -1,0 +1,82 @@
+"""README: its code runs, its links lead somewhere, its tables are the committed results."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import smartrt
+from smartrt.cli.main import COMMANDS
+from smartrt.export.pipeline import export
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@pytest.fixture(scope="module")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MiniLM with its real weights, exported."""
+    return export("minilm", tmp_path_factory.mktemp("minilm") / "minilm.smartrt").path
+
+
+def test_the_python_example_runs(minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(example.strip().splitlines()) <= 12
+    (tmp_path / "minilm.smartrt").symlink_to(minilm)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})  # noqa: S102  (our own README)
+    printed = capsys.readouterr().out
+    assert printed.index("id='sorted'") < printed.index("id='canberra'")
+
+
+def test_minilm_agrees_with_pytorch(minilm: Path) -> None:
+    verified = smartrt.Bundle.open(minilm).manifest.verified
+    assert verified.max_abs < 1e-5
+    assert verified.ranking_agreement == 1
+
+
+def test_every_smartrt_command_shown_exists() -> None:
+    shown = set(re.findall(r"smartrt (\w+) ", "\n".join(re.findall(r"```console\n(.*?)```", README, re.DOTALL))))
+    assert {"export", "index", "search"} <= shown <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_files_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    for link in links:
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_the_accuracy_table_is_the_committed_result() -> None:
+    results = json.loads((RESULTS / "accuracy_minilm.json").read_text(encoding="utf-8"))["results"]
+    rows = []
+    for result in results:
+        systems = result["systems"]
+        scores = " | ".join(f"{systems[name]['ndcg@10']:.4f}" for name in ("pooled", "late", "hybrid", "bm25"))
+        low, high = systems["hybrid"]["interval"]
+        gain = f"{systems['hybrid']['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+        rows.append(f"| {result['set']} | {scores} | {gain} |")
+    assert _table("accuracy")[2:] == rows
+
+
+def test_the_coldstart_table_is_the_committed_result() -> None:
+    result = json.loads((RESULTS / "coldstart_minilm.json").read_text(encoding="utf-8"))["result"]
+    rows = [
+        f"| {name} | {values['wall_s']:.2f} s | {values['cpu_s']:.2f} s | {values['peak_rss_mb']:.0f} MiB |"
+        for name, values in result["contenders"].items()
+    ]
+    ratio = result["pytorch_over_smartrt"]
+    rows.append(f"| ratio | {ratio['wall_s']:.1f} | {ratio['cpu_s']:.1f} | {ratio['peak_rss_mb']:.1f} |")
+    assert _table("coldstart")[2:] == rows
+
+
+
+
+def _table(name: str) -> list[str]:
+    (block,) = re.findall(rf"<!-- table: {name} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
+    return block.splitlines()
