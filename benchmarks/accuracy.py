@@ -65,11 +65,12 @@ def measure(encoder: Encoder, data: RetrievalSet, advance: Callable[[int], None]
 
 def _encode(encoder: Encoder, texts: Sequence[str], side: Side, advance: Callable[[int], None]) -> Embeddings:
     parts = []
-    # One window: identical documents are then encoded once, and tie.
-    for part in encoder.embed(texts, side=side, window=len(texts), allow_empty=True):
+    rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}  # identical texts are encoded once, and tie
+    for part in encoder.embed(list(rows), side=side, allow_empty=True):
         parts.append(part)
         advance(len(part))
-    return Embeddings.concatenate(parts)
+    advance(len(texts) - len(rows))
+    return Embeddings.concatenate(parts).take([rows[text] for text in texts])
 
 
 def _rankings(

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smartrt.bundle import Bundle
 from smartrt.cli.options import Parser, encoder_options, json_switch, open_encoder, option, positive
 from smartrt.cli.terminal import progress, say, say_json, table
 from smartrt.errors import MissingDependencyError, TruncationWarning
@@ -75,9 +76,10 @@ def _coldstart(args: argparse.Namespace) -> int:
     for name in ("torch", "transformers"):
         if importlib.util.find_spec(name) is None:
             raise MissingDependencyError(f"the PyTorch side needs {name}: pip install 'smartrt[export]'")
+    bundle = Bundle.open(args.bundle)
     machine = describe()
     with progress("cold start", (args.rounds + 1) * len(coldstart.CONTENDERS)) as bar:
-        result = coldstart.measure(Path(args.bundle), args.source, args.rounds, bar.advance)
+        result = coldstart.measure(bundle.path, args.source, args.rounds, bar.advance)
     if args.json:
         say_json({"machine": machine, "bundle": args.bundle, "result": result})
         return 0

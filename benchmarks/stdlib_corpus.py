@@ -51,7 +51,7 @@ def _module_records(path: Path, module: str) -> Iterator[Record]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the files are warned of is not our affair
             tree = ast.parse(path.read_bytes())
-    except SyntaxError:  # templates and files for other versions lie there too
+    except (SyntaxError, ValueError):  # templates and files for other versions lie there too
         return
     yield from _records(tree.body, module)
 

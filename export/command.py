@@ -34,13 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, verify, and say what was measured."""
+    if not args.source and not args.list:
+        raise InputError("no checkpoint was given: smartrt export SOURCE -o NAME.smartrt")
     pipeline = load_pipeline()
     if args.list:
         names = importlib.import_module("smartrt.export.onnx_config").supported_model_types()
         say_json(names) if args.json else say("\n".join(names))
         return 0
-    if not args.source:
-        raise InputError("no checkpoint was given: smartrt export SOURCE -o NAME.smartrt")
     name = args.source.rstrip("/").rsplit("/", 1)[-1]
     bundle = pipeline.export(
         args.source,

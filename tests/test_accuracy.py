@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from commandline import FAKE, call, records, refused
 
 import smartrt
+from commandline import FAKE, call, records, refused
 from smartrt import Encoder, TruncationWarning
 from smartrt.benchmarks import accuracy
 from smartrt.benchmarks.dataset import RetrievalSet

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pytest
-from commandline import FAKE, build_index, call, finish, start, write_corpus
 
 import smartrt
+from commandline import FAKE, build_index, call, finish, start, write_corpus
 from smartrt.cli import main as program
 from support import run_python
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commandline import FAKE, TEXTS, call, write_corpus
 
 import smartrt
+from commandline import FAKE, TEXTS, call, write_corpus
 from smartrt import Bundle, Encoder, TruncationWarning
 from smartrt.cli import doctor
 from smartrt.engines.fake import FakeEngine

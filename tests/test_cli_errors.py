@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commandline import FAKE, TEXTS, build_index, call, refused, tree, write_corpus
 
+from commandline import FAKE, TEXTS, build_index, call, refused, tree, write_corpus
 from smartrt.cli.main import main
 from smartrt.errors import SmartrtError
 from support import edit_json, flip_bit, rehash, set_key

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from commandline import FAKE, TEXTS, build_index, call, one_line, refused, tree, write_corpus
 
+from commandline import FAKE, TEXTS, build_index, call, one_line, refused, tree, write_corpus
 from smartrt import Encoder, Index, files, strict_json
 from smartrt.engines.fake import FakeEngine
 from smartrt.index.build import fill
@@ -66,7 +66,7 @@ def test_a_document_of_a_megabyte_is_indexed_and_counted_as_truncated(capsys, tm
     corpus = write_corpus(tmp_path / "corpus.jsonl", ["short", "word " * 200_000])
     arguments = ("index", "build", tiny_path, corpus, *FAKE, "-o")
     assert call(capsys, *arguments, tmp_path / "a", "--json").json["truncated"] == 1
-    assert "1 documents were truncated" in call(capsys, *arguments, tmp_path / "b").out
+    assert "truncated documents: 1" in call(capsys, *arguments, tmp_path / "b").out
     assert call(capsys, "index", "info", tmp_path / "a", "--json").json["truncated"] == 1
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from commandline import (
     FAKE,
     INTERRUPTIBLE,
@@ -27,7 +28,6 @@ from commandline import (
     tree,
     write_corpus,
 )
-
 from smartrt import Index
 
 LONG = "sort a list of keys by their order in the file " * 8

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commandline import call, refused
 
+from commandline import call, refused
 from smartrt.benchmarks import coldstart
 from smartrt.benchmarks.machine import describe, peak_rss_mb
 from smartrt.errors import EngineError
@@ -151,8 +151,8 @@ def test_vectors_that_differ_by_rounding_agree(contenders):
     assert measure()["rounds"] == 1
 
 
-def test_the_command_prints_json_and_a_table(capsys, contenders):  # noqa: ARG001
-    arguments = ("bench", "coldstart", "a.smartrt", "--source", "some/checkpoint", "--rounds", "2")
+def test_the_command_prints_json_and_a_table(capsys, contenders, tiny_path):  # noqa: ARG001
+    arguments = ("bench", "coldstart", tiny_path, "--source", "some/checkpoint", "--rounds", "2")
     data = call(capsys, *arguments, "--json").json
     assert set(data) == {"machine", "bundle", "result"}
     assert data["result"]["rounds"] == 2
@@ -163,9 +163,14 @@ def test_the_command_prints_json_and_a_table(capsys, contenders):  # noqa: ARG00
     assert [line[-1] for line in lines[1:]] == ["10", "80", "8.0x"]
 
 
-def test_a_contender_that_fails_is_one_line_on_the_command_line(capsys, contenders):
+def test_a_bundle_that_is_not_there_is_known_before_anything_starts(capsys, contenders):
+    contenders(smartrt="raise ValueError('started')")
+    refused(call(capsys, "bench", "coldstart", "a.smartrt", "--source", "source"), "a.smartrt is not a bundle")
+
+
+def test_a_contender_that_fails_is_one_line_on_the_command_line(capsys, contenders, tiny_path):
     contenders(smartrt="raise ValueError('no such bundle')")
-    finished = call(capsys, "bench", "coldstart", "a.smartrt", "--source", "source", "--rounds", "1")
+    finished = call(capsys, "bench", "coldstart", tiny_path, "--source", "source", "--rounds", "1")
     refused(finished, "contender smartrt failed: ValueError: no such bundle")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commandline import call, refused
 
+from commandline import call, refused
 from smartrt.benchmarks.dataset import RetrievalSet
 from smartrt.errors import InputError
 from support import message_of

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from commandline import FAKE, call, refused, tree
 
+from commandline import FAKE, call, refused, tree
 from smartrt import Bundle, Encoder, Index
 from smartrt.benchmarks import demo
 from smartrt.index.build import fill

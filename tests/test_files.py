@@ -8,8 +8,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from commandline import tree
 
+from commandline import tree
 from smartrt.errors import StorageError
 from smartrt.files import new_directory, replace_file, writing
 from support import message_of

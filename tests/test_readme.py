@@ -75,8 +75,6 @@ def test_the_coldstart_table_is_the_committed_result() -> None:
     assert _table("coldstart")[2:] == rows
 
 
-
-
 def _table(name: str) -> list[str]:
     (block,) = re.findall(rf"<!-- table: {name} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
     return block.splitlines()

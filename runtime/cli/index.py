@@ -93,7 +93,7 @@ def _info(args: argparse.Namespace, index: Index | None = None) -> int:
     per_document = size // max(documents, 1)
     say(f"{index.path}: {documents:,} documents, {index.tokens:,} token vectors of {manifest.token_dim} dims")
     say(f"{manifest.storage}, {size:,} bytes in {len(manifest.segments)} segments, {per_document:,} per document")
-    say(f"bundle {manifest.bundle.name} ({manifest.bundle.identity[:12]}); {truncated:,} documents were truncated")
+    say(f"bundle {manifest.bundle.name} ({manifest.bundle.identity[:12]}); truncated documents: {truncated:,}")
     return 0
 
 

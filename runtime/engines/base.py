@@ -74,7 +74,7 @@ def build_options(kind: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
     names = list(getattr(kind, "__dataclass_fields__", {}))
     for name in given:
         if name not in names:
-            raise OptionError(f"unknown engine option {name!r}; {kind.__name__} has: {', '.join(names)}")
+            raise OptionError(f"unknown engine option {name!r}; {kind.__name__} has: {', '.join(names) or 'none'}")
     return kind(**given)
 
 
