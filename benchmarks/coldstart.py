@@ -46,7 +46,7 @@ vector = reference.encode([sys.argv[3]], "query").pooled[0].tolist()
 """
 
 _REPORT = """
-from smartrt.benchmarks.machine import peak_rss_mb
+from smartrt.benchmarks.memory import peak_rss_mb
 print(json.dumps({"vector": vector, "peak_rss_mb": peak_rss_mb()}))
 """
 

@@ -29,17 +29,6 @@ def describe() -> dict[str, Any]:
     }
 
 
-def peak_rss_mb() -> float:
-    """Largest resident set of this process so far, in MiB."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # macOS counts bytes
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 Item = str | Mapping[str, Any]
 """What an encoder takes: a text, or ``{"text": ...}``."""
 
-TOKEN_BUDGET = 2048
-"""Padded tokens per engine call: within 6 % of the best with one thread and with four (docs/performance.md)."""
+TOKEN_BUDGET = 1024
+"""Padded tokens per engine call: within about 10 % of the best, with one thread and with four (docs/performance.md)."""
 
 WINDOW = 512
 """Items that `embed` looks at together: enough to find neighbours of one length, little to hold."""

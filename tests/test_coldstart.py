@@ -11,7 +11,8 @@ import pytest
 
 from commandline import call, refused
 from smartrt.benchmarks import coldstart
-from smartrt.benchmarks.machine import describe, peak_rss_mb
+from smartrt.benchmarks.machine import describe
+from smartrt.benchmarks.memory import peak_rss_mb
 from smartrt.errors import EngineError
 from support import message_of
 

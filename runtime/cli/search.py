@@ -28,8 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("index", help="index directory")
     parser.add_argument("query", nargs="*", help="queries; without any, one per line of standard input")
     option(parser, "-k", help=f"hits per query (default: {_HITS}, or all there are)", type=positive)
-    option(parser, "--pooled", help="weight of the single-vector score", type=float, default=1.0)
-    option(parser, "--late", help="weight of the late-interaction score", type=float, default=1.0)
+    option(parser, "--pooled", help="weight of the single-vector score (default: the bundle's)", type=float)
+    option(parser, "--late", help="weight of the late-interaction score (default: the bundle's)", type=float)
     encoder_options(parser)
     json_switch(parser)
 
@@ -63,8 +63,13 @@ def _answer(index: Index, encoder: Encoder, queries: list[str], args: argparse.N
     for position, text in enumerate(queries):
         if not text.strip():
             raise InputError(f"query {position} is empty: give it a text")
-    k = args.k or min(_HITS, len(index))
-    return index.search(encoder.encode_query(queries), k=k, pooled=args.pooled, late=args.late)
+    scoring = encoder.bundle.manifest.scoring
+    return index.search(
+        encoder.encode_query(queries),
+        k=args.k or min(_HITS, len(index)),
+        pooled=scoring.pooled_weight if args.pooled is None else args.pooled,
+        late=scoring.late_weight if args.late is None else args.late,
+    )
 
 
 def _typed() -> Iterator[str]:

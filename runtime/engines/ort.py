@@ -44,7 +44,7 @@ class OrtOptions:
     Attributes:
         threads: Threads inside one operator; 0 lets ONNX Runtime take every physical core.
         spin: Whether idle threads spin. They then steal the cores from whatever follows a forward pass,
-            MaxSim first of all: with it, encode and search of one query took 2.5 times as long
+            MaxSim first of all: with it, encode and search of one query took three times as long
             (docs/performance.md).
         prepack: Whether weights are copied into the layout the kernels like. Off saves that copy's
             memory and start time and costs speed.
