@@ -82,6 +82,5 @@ def _download(source: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(source, revision=revision, allow_patterns=_DOWNLOAD))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ExportError(
-            f"cannot download {source!r}: {' '.join(str(error).split())[:200]}; or give a checkpoint directory"
-        ) from error
+        reason = " ".join(str(error).split()).split(". ")[0]
+        raise ExportError(f"cannot download {source!r} ({reason}): give a checkpoint directory") from error

@@ -26,7 +26,7 @@ _OUTPUTS = {"pooled", "token_states"}
 
 @dataclass(frozen=True)
 class FileEntry:
-    """Size and SHA-256 of one file of the bundle."""
+    """Size and SHA-256 of one file of a bundle, or of a segment of an index."""
 
     bytes: int
     sha256: str

@@ -103,3 +103,35 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
     with pytest.raises(ExportError, match="safetensors"):
         _load(path)
+
+
+def test_a_hub_id_is_downloaded_without_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    path = tiny_checkpoints.build("bert", tmp_path / "bert")
+    asked: dict[str, object] = {}
+
+    def download(source: str, **options: object) -> str:
+        asked.update(options, source=source)
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    checkpoint = Checkpoint.resolve("some-org/some-model", "v2")
+    assert (checkpoint.path, checkpoint.name, checkpoint.revision) == (path, "some-org/some-model", "v2")
+    assert (asked["source"], asked["revision"]) == ("some-org/some-model", "v2")
+    assert not [pattern for pattern in asked["allow_patterns"] if "bin" in pattern or pattern == "*"]
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def download(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("Cannot find it on disk. Check your connection\nand try again.")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(
+        ExportError, match=r"cannot download 'some-org/some-model' \(Cannot find it on disk\)"
+    ) as caught:
+        Checkpoint.resolve("some-org/some-model")
+    assert "\n" not in str(caught.value)

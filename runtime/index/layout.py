@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .. import strict_json
 from ..errors import CorruptIndexError, IndexStoreError, UnsupportedFormatError
+from ..manifest import FileEntry  # noqa: TC001  (strict_json reads the hints at run time)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,21 +33,13 @@ SEGMENT_FILES = ("pooled.npy", "tokens.npy", "offsets.npy", "truncated.npy", "do
 
 
 @dataclass(frozen=True)
-class StoredFile:
-    """Size and SHA-256 of one file of a segment."""
-
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class SegmentEntry:
     """One committed segment."""
 
     name: str
     documents: int
     tokens: int
-    files: dict[str, StoredFile]
+    files: dict[str, FileEntry]
 
 
 @dataclass(frozen=True)

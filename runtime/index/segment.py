@@ -12,9 +12,10 @@ from ..bundle import sha256_of
 from ..errors import CorruptIndexError, InputError
 from ..files import new_directory
 from ..fusion import unit
+from ..manifest import FileEntry
 from ..types import Embeddings, TokenStates
 from .arrays import map_array, save_array
-from .layout import SEGMENT_FILES, SegmentEntry, StoredFile
+from .layout import SEGMENT_FILES, SegmentEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ def write_segment(path: Path, documents: Sequence[Document], embeddings: Embeddi
         save_array(directory / "lines.npy", offsets, "<i8")
         (directory / "documents.jsonl").write_bytes(b"".join(lines))
         files = {
-            name: StoredFile((directory / name).stat().st_size, sha256_of(directory / name)) for name in SEGMENT_FILES
+            name: FileEntry((directory / name).stat().st_size, sha256_of(directory / name)) for name in SEGMENT_FILES
         }
     return SegmentEntry(path.name, len(documents), len(embeddings.tokens.values), files)
 
@@ -136,7 +137,7 @@ def _check_keys(value: Any) -> None:
             _check_keys(item)
 
 
-def _check_size(path: Path, stored: StoredFile) -> None:
+def _check_size(path: Path, stored: FileEntry) -> None:
     if not path.is_file():
         raise CorruptIndexError(f"{path} is missing; copy the index again, or build it again")
     actual = path.stat().st_size
