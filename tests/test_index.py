@@ -90,8 +90,11 @@ def test_a_search_finds_what_sorting_every_score_finds(bundle, segments, weights
         names = index.ids()
     scores = smartrt.score(queries, documents, pooled=pooled, late=late)
     for row, hits in zip(scores, found, strict=True):
-        assert [hit.id for hit in hits] == [names[i] for i in np.argsort(-row, kind="stable")[:k]]
-        np.testing.assert_allclose([hit.score for hit in hits], np.sort(row)[::-1][:k], rtol=0, atol=1e-5)
+        best = np.sort(row)[::-1][:k]
+        assert len({hit.id for hit in hits}) == k
+        # Not the ids one by one: scores that differ in the last float32 bit may stand in either order here.
+        np.testing.assert_allclose([row[names.index(hit.id)] for hit in hits], best, rtol=0, atol=1e-5)
+        np.testing.assert_allclose([hit.score for hit in hits], best, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("weights", [{}, {"pooled": 0.0}, {"late": 0.0}, {"pooled": 2.0, "late": -0.5}], ids=str)
