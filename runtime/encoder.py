@@ -40,8 +40,7 @@ class Encoder:
     """Encodes with one bundle on one engine. Make one with `open`; use it as a context manager or `close` it."""
 
     def __init__(self, bundle: Bundle, tokenizer: TextTokenizer, engine: Engine, token_budget: int) -> None:
-        if token_budget < 1:
-            raise OptionError(f"token_budget must be at least 1, got {token_budget}")
+        _check_count("token_budget", token_budget)
         self.bundle = bundle
         self.tokenizer = tokenizer
         self._engine = engine
@@ -112,8 +111,7 @@ class Encoder:
 
         Memory holds one window. Sorting by length happens inside it.
         """
-        if window < 1:
-            raise OptionError(f"window must be at least 1, got {window}")
+        _check_count("window", window)
         if side not in get_args(Side):
             raise OptionError(f"unknown side {side!r}; there are: {', '.join(get_args(Side))}")
         stream, first = iter(_as_sequence(items)), 0
@@ -168,6 +166,11 @@ class Encoder:
         wanted = {spec.name for spec in self._engine.inputs}
         fed = {name: array for name, array in feeds.items() if name in wanted}
         return run_checked(self._engine, fed), mask.astype(bool)
+
+
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise OptionError(f"{name} must be a whole number from 1 up, got {value!r}")
 
 
 def _check_interface(bundle: Bundle, engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ class Weights:
     late: float = 1.0
 
     def __post_init__(self) -> None:
+        if not all(isinstance(weight, Real) for weight in (self.pooled, self.late)):
+            raise OptionError(f"weights must be numbers, got pooled={self.pooled!r}, late={self.late!r}")
         if not abs(self.pooled) <= LARGEST or not abs(self.late) <= LARGEST or not (self.pooled or self.late):
             raise OptionError(
                 f"weights must lie within ±{LARGEST:g} and not both be 0, got pooled={self.pooled}, late={self.late}"

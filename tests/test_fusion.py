@@ -100,3 +100,9 @@ def test_a_score_of_no_documents_is_empty():
     nothing = Embeddings(np.zeros((0, 32), np.float32), TokenStates.from_arrays([], 32), np.zeros(0, np.int64))
     assert score(embeddings([2, 1]), nothing).shape == (2, 0)
     assert score(nothing, embeddings([2, 1])).shape == (0, 2)
+
+
+@pytest.mark.parametrize("weights", [{"pooled": "1"}, {"late": None}], ids=str)
+def test_a_weight_that_is_no_number_is_refused(weights):
+    with pytest.raises(OptionError, match="weights must be numbers"):
+        score(embeddings([1]), embeddings([1]), **weights)

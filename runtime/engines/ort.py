@@ -116,7 +116,7 @@ def open_file(path: Path, device: str = "cpu", options: OrtOptions | None = None
 
 
 def _parse_device(device: str) -> tuple[str, str]:
-    match = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", device)
+    match = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", str(device))
     if not match or (match[1] == "cpu" and match[2]):
         raise OptionError(f"unknown device {device!r}; there are: cpu, cuda, cuda:N")
     return match[1], match[2] or "0"
