@@ -15,10 +15,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smartrt import __version__
 from smartrt.bundle import Bundle
-from smartrt.cli.options import encoder_options, option, positive
+from smartrt.cli.options import encoder_options, open_encoder, option, positive
 from smartrt.cli.terminal import note, progress, say
-from smartrt.encoder import Encoder
 from smartrt.errors import BundleError, IndexStoreError, MissingDependencyError, TruncationWarning
 from smartrt.index import Index
 from smartrt.index.build import fill
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from typing import TypeVar
+
+    from smartrt.encoder import Encoder
 
     T = TypeVar("T")
 
@@ -54,13 +56,10 @@ def run(args: argparse.Namespace) -> int:
     """Export, index, ask; then, on a terminal, let the person ask."""
     cache = Path(args.cache)
     bundle = _timed("bundle", lambda: _bundle(cache))
-    options = {} if args.threads is None else {"threads": args.threads}
-    with Encoder.open(
-        bundle.path, engine=args.engine, device=args.device, token_budget=args.token_budget, verify=False, **options
-    ) as encoder:
+    with open_encoder(args, bundle) as encoder:
         index = _timed("index", lambda: _index(cache, encoder))
         say(f"{len(index):,} functions, classes and methods of Python {platform.python_version()}'s standard library,")
-        say(f"{index.tokens:,} token vectors, in {index.path}\n")
+        say(f"{index.tokens:,} token vectors, {index.truncated:,} long docstrings cut, in {index.path}\n")
         for question in QUESTIONS:
             _ask(index, encoder, question, args.k)
         say(worth())
@@ -97,10 +96,13 @@ def _bundle(cache: Path) -> Bundle:
     path = cache / "minilm.smartrt"
     if path.exists():
         try:
-            return Bundle.open(path)
+            cached = Bundle.open(path)
+            if cached.manifest.exporter.get("smartrt") == __version__:
+                return cached
+            note("the cached bundle is of another version of smartrt, exporting again")
         except BundleError as error:
             note(f"the cached bundle is not usable, exporting again: {error}")
-            shutil.rmtree(path)
+        shutil.rmtree(path)
     if importlib.util.find_spec("torch") is None:
         raise MissingDependencyError("the demo exports a model: pip install 'smartrt[cpu,export,demo,bench]'")
     from smartrt.export.command import load_pipeline
@@ -120,7 +122,7 @@ def _index(cache: Path, encoder: Encoder) -> Index:
         shutil.rmtree(path)
         index = Index.create(path, encoder)
     with progress("indexing", len(records)) as bar, warnings.catch_warnings():
-        warnings.simplefilter("ignore", TruncationWarning)  # long docstrings; `smartrt index info` counts them
+        warnings.simplefilter("ignore", TruncationWarning)  # one a window; `run` says how many in all
         fill(index, encoder, records, advance=bar.advance)
     return index
 

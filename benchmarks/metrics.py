@@ -20,7 +20,7 @@ RESAMPLES = 10_000
 
 
 def ndcg(ranking: Sequence[int], gains: dict[int, float]) -> float:
-    """NDCG of the first `CUT` positions of `ranking`."""
+    """nDCG of the first `CUT` positions of `ranking`."""
     best = sorted(gains.values(), reverse=True)[:CUT]
     return _discounted([gains.get(i, 0.0) for i in ranking[:CUT]]) / _discounted(best)
 

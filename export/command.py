@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 from smartrt.cli.options import json_switch, option, positive, switch
 from smartrt.cli.terminal import note, say, say_json
 from smartrt.errors import InputError, MissingDependencyError
+from smartrt.models.recipe import POOLINGS
+
+from .defaults import OPSET, TOLERANCE
 
 if TYPE_CHECKING:
     import argparse
-
-_POOLINGS = ("mean", "cls", "last")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="?", help="checkpoint directory, hub id ORG/NAME, or minilm")
     option(parser, "--output", "-o", metavar="NAME.smartrt", help="bundle directory to make (default: NAME.smartrt)")
     option(parser, "--revision", help="branch, tag or commit of a hub id")
-    option(parser, "--pooling", help="instead of what the checkpoint's files say", choices=_POOLINGS)
+    option(parser, "--pooling", help="instead of what the checkpoint's files say", choices=POOLINGS)
     option(parser, "--max-length", help="tokens per text, instead of the checkpoint's", type=positive)
     option(parser, "--query-prompt", help="text in front of queries, instead of the checkpoint's")
     option(parser, "--document-prompt", help="text in front of documents, instead of the checkpoint's")
     switch(parser, "--normalize", default=None, help="L2-normalise pooled vectors, instead of what the files say")
-    option(parser, "--opset", help="ONNX opset", type=int, default=18)
-    option(parser, "--tolerance", help="largest difference from PyTorch accepted", type=float, default=1e-4)
+    option(parser, "--opset", help="ONNX opset", type=int, default=OPSET)
+    option(parser, "--tolerance", help="largest difference from PyTorch accepted", type=float, default=TOLERANCE)
     switch(parser, "--list", help="list the architectures that can be exported, and stop")
     json_switch(parser)
 
@@ -78,5 +78,4 @@ def load_pipeline() -> Any:
             f"exporting needs {error.name}, which is not installed: pip install 'smartrt[export]'"
         ) from error
     importlib.import_module("transformers").logging.set_verbosity_error()
-    logging.getLogger("optimum").setLevel(logging.ERROR)
     return pipeline

@@ -14,6 +14,7 @@ from optimum.exporters.onnx.convert import export_pytorch
 from smartrt.errors import ExportError
 from smartrt.manifest import GraphEntry
 
+from .defaults import OPSET
 from .onnx_config import text_encoder_config
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smartrt.models.text_encoder import TextEncoder
-
-OPSET = 18
-"""Read by every ONNX Runtime since 1.14 and by TensorRT since 8.6."""
 
 _INLINE_BYTES = 1024
 _DATA_DEPENDENT = {"NonZero", "Loop", "If", "Scan", "Unique"}

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, cast
 import smartrt
 from smartrt import strict_json
 from smartrt.bundle import MANIFEST_NAME, Bundle, sha256_of
-from smartrt.encoder import TOKEN_BUDGET, Encoder
-from smartrt.engines import open_engine
+from smartrt.encoder import Encoder
 from smartrt.files import new_directory
 from smartrt.manifest import (
     FORMAT_VERSION,
@@ -27,10 +26,10 @@ from smartrt.manifest import (
 from smartrt.models.checkpoint import Checkpoint
 from smartrt.models.recipe import Recipe
 from smartrt.models.reference import Reference
-from smartrt.text import TextTokenizer
 
-from .graph import OPSET, export_text_encoder
-from .parity import TOLERANCE, check_parity
+from .defaults import OPSET, TOLERANCE
+from .graph import export_text_encoder
+from .parity import check_parity
 from .tokenizer import write_tokenizer
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def export(
         StorageError: `output` exists, or the disk refuses.
     """
     destination = Path(output)
-    with new_directory(destination) as directory:
+    with new_directory(destination) as directory:  # first: it refuses a destination that exists
         report(f"loading {source}")
         checkpoint = Checkpoint.resolve(source, revision)
         reference = Reference.load(checkpoint, Recipe.read(checkpoint.path).override(**overrides))
@@ -145,6 +144,5 @@ def _pooled_token(pooling: Pooling | None, ids: tuple[int, ...], special: tuple[
 
 
 def _verify(bundle: Bundle, reference: Reference, tolerance: float) -> Verified:
-    engine = open_engine(bundle, "encoder")
-    with Encoder(bundle, TextTokenizer.open(bundle), engine, TOKEN_BUDGET) as encoder:
+    with Encoder.from_bundle(bundle) as encoder:
         return check_parity(encoder, reference, tolerance)

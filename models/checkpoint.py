@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from smartrt.bundle import sha256_of
 from smartrt.errors import ExportError, MissingDependencyError
 
 MINILM = "minilm"
@@ -56,12 +56,7 @@ class Checkpoint:
 
     def weights_sha256(self) -> str:
         """SHA-256 over the weight files in order of their names."""
-        digest = hashlib.sha256()
-        for path in self.weight_files():
-            with path.open("rb", buffering=0) as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        return digest.hexdigest()
+        return sha256_of(*self.weight_files())
 
 
 def _packaged_minilm() -> tuple[Path, str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch.nn.functional import normalize
 
 from smartrt.errors import ExportError
@@ -46,7 +47,7 @@ class Reference:
             ExportError: Weights are missing, the pooling is unknown, the max length is too large, or the
                 architecture is no text encoder.
         """
-        config = transformers.AutoConfig.from_pretrained(checkpoint.path)
+        config = _load_config(checkpoint)
         if config.is_encoder_decoder:
             raise ExportError(f"{checkpoint.name} ({config.model_type}) has a decoder; smartrt takes encoders")
         pooling = recipe.pooling
@@ -89,6 +90,19 @@ class Reference:
         )
 
 
+def _load_config(checkpoint: Checkpoint) -> Any:
+    # Without the file, transformers guesses the architecture from the directory's name.
+    if not (checkpoint.path / "config.json").is_file():
+        raise ExportError(f"{checkpoint.path} has no config.json: it is no transformers checkpoint")
+    try:
+        return transformers.AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ExportError(
+            f"{checkpoint.path / 'config.json'} is not JSON, or names no model_type that transformers "
+            f"{transformers.__version__} knows"
+        ) from error
+
+
 def _load_tokenizer(checkpoint: Checkpoint) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.path, use_fast=True, padding_side="right")
@@ -125,7 +139,7 @@ def _load_backbone(checkpoint: Checkpoint) -> Any:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ExportError(f"cannot load {checkpoint.name}: {' '.join(str(error).split())[:300]}") from error
     missing = [key for key in report["missing_keys"] if not key.startswith(_UNUSED_WEIGHTS)]
     if missing or report["mismatched_keys"]:

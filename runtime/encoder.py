@@ -74,6 +74,19 @@ class Encoder:
             OptionError: There is no such engine, device or option.
         """
         bundle = Bundle.open(path, verify=verify)
+        return cls.from_bundle(bundle, engine=engine, device=device, token_budget=token_budget, **options)
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: Bundle,
+        *,
+        engine: str = "ort",
+        device: str = "cpu",
+        token_budget: int = TOKEN_BUDGET,
+        **options: Any,
+    ) -> Encoder:
+        """Load the graph of a bundle that is open already. See `open`."""
         tokenizer = TextTokenizer.open(bundle)
         loaded = open_engine(bundle, "encoder", engine=engine, device=device, **options)
         _check_interface(bundle, loaded)

@@ -15,6 +15,8 @@ from .ranking import MARGIN, check_k, top_k
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from .types import Embeddings
 
 
@@ -48,19 +50,28 @@ def search(
     check_k(k, int(starts[-1]))
     columns = [score(queries, part, pooled=chosen.pooled, late=chosen.late) for part in parts]
     scores = np.concatenate(columns, axis=1)
-    margin = MARGIN * (abs(chosen.pooled) + abs(chosen.late))
-    results = []
-    for row in range(len(queries)):
-        terms: dict[int, tuple[float, float]] = {}
+    return [_rank(queries, row, parts, starts, scores[row], k, chosen) for row in range(len(queries))]
 
-        def exact(position: int, row: int = row, terms: dict[int, tuple[float, float]] = terms) -> float:
-            part = int(np.searchsorted(starts, position, side="right")) - 1
-            terms[position] = exact_terms(queries, row, parts[part], position - int(starts[part]))
-            return chosen.pooled * terms[position][0] + chosen.late * terms[position][1]
 
-        ranked = top_k(scores[row], k, exact, margin)
-        results.append([Ranked(position, value, *terms[position]) for position, value in ranked])
-    return results
+def _rank(
+    queries: Embeddings,
+    row: int,
+    parts: Sequence[Embeddings],
+    starts: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    k: int,
+    weights: Weights,
+) -> list[Ranked]:
+    """Order the documents of one query, remembering the terms of those that were scored exactly."""
+    terms: dict[int, tuple[float, float]] = {}
+
+    def exact(position: int) -> float:
+        part = int(np.searchsorted(starts, position, side="right")) - 1
+        terms[position] = exact_terms(queries, row, parts[part], position - int(starts[part]))
+        return weights.pooled * terms[position][0] + weights.late * terms[position][1]
+
+    margin = MARGIN * (abs(weights.pooled) + abs(weights.late))
+    return [Ranked(position, value, *terms[position]) for position, value in top_k(scores, k, exact, margin)]
 
 
 def exact_terms(queries: Embeddings, query: int, documents: Embeddings, document: int) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import smartrt
+import tiny_checkpoints
 from commandline import FAKE, TEXTS, call, write_corpus
 from smartrt import Bundle, Encoder, TruncationWarning
 from smartrt.cli import doctor
@@ -173,3 +174,11 @@ def test_doctor_says_how_to_install_what_is_missing(capsys, monkeypatch):
     assert data["libraries"]["onnxruntime"] == {"version": None, "install": "pip install 'smartrt[cpu]'"}
     assert data["libraries"]["numpy"]["install"] == "pip install smartrt"
     assert "pip install 'smartrt[cpu]'" in data["devices"]["cpu"]
+
+
+def test_verify_against_another_checkpoint_is_not_ok_and_exits_with_1(capsys, tiny_path, tmp_path):
+    other = tiny_checkpoints.build("distilbert", tmp_path / "other")
+    finished = call(capsys, "verify", tiny_path, "--against", other)
+    assert finished.code == 1
+    assert "does not hold the weights" in finished.err
+    assert finished.out.splitlines()[-1].startswith("NOT OK")

@@ -194,3 +194,13 @@ def test_the_line_of_worth_says_what_the_committed_results_say():
         assert [float(number) for number in numbers] == pytest.approx(wanted, abs=5.01e-4)
         low, high = systems["hybrid"]["interval"]
         assert bool(noise) == (low <= 0 <= high)
+
+
+def test_a_cached_bundle_of_another_version_is_exported_again(capsys, cache, monkeypatch):
+    monkeypatch.setattr(demo, "__version__", "99.0")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    finished = call(capsys, "demo", "--cache", cache, *FAKE)
+    assert finished.code == 2
+    assert "of another version of smartrt" in finished.err
+    assert not (cache / "minilm.smartrt").exists()

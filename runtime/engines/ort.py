@@ -46,8 +46,9 @@ class OrtOptions:
         spin: Whether idle threads spin. They then steal the cores from whatever follows a forward pass,
             MaxSim first of all: with it, encode and search of one query took three times as long
             (docs/performance.md).
-        prepack: Whether weights are copied into the layout the kernels like. Off saves that copy's
-            memory and start time and costs speed.
+        prepack: Whether weights are copied into the layout the kernels like. Off leaves them in the mapped
+            file, whose pages the kernel may drop; the peak is the same and queries are slower
+            (docs/performance.md).
     """
 
     threads: int = 0

@@ -109,6 +109,11 @@ class Index:
         """Token vectors in the index."""
         return sum(segment.entry.tokens for segment in self._segments)
 
+    @property
+    def truncated(self) -> int:
+        """Documents of which the model saw only the beginning."""
+        return sum(int((segment.embeddings.truncated > 0).sum()) for segment in self._segments)
+
     def ids(self) -> list[str]:
         """Ids of all documents, in order of insertion."""
         return [name for segment in self._segments for name in segment.ids()]

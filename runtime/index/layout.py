@@ -1,14 +1,15 @@
 """The index on disk, as data. docs/format.md is its specification.
 
 docs.index/
-index.json              the commit: it names the segments that count
-segment-000001/
-pooled.npy          [n, H] float32, unit rows
-tokens.npy          [T, D] float32, unit rows
-offsets.npy         [n + 1] int64, rows of tokens.npy per document
-truncated.npy       [n] int64, tokens that did not fit the model
-documents.jsonl     one {"id", "meta"} a line
-lines.npy           [n + 1] int64, byte offsets into documents.jsonl
+    index.json              the commit: it names the segments that count
+    writer.lock             held by the one writer
+    segment-000001/
+        pooled.npy          [n, H] float32, unit rows
+        tokens.npy          [T, D] float32, unit rows
+        offsets.npy         [n + 1] int64, rows of tokens.npy per document
+        truncated.npy       [n] int64, tokens that did not fit the model
+        documents.jsonl     one {"id", "meta"} a line
+        lines.npy           [n + 1] int64, byte offsets into documents.jsonl
 """
 
 from __future__ import annotations
