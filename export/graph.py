@@ -45,8 +45,9 @@ def export_text_encoder(encoder: TextEncoder, directory: Path, name: str = "enco
         reason = " ".join(str(error).split())[:300]
         raise ExportError(f"cannot trace {encoder.config.model_type!r}: {reason}") from error
     model = onnx.load(path)
-    check_operators(model.graph)
-    _fix_last_axes(model.graph, encoder.config.hidden_size)
+    check_operators(model)
+    _fix_axis(model.graph, "pooled", -1, encoder.config.hidden_size)
+    _fix_axis(model.graph, "token_states", -1, encoder.head.dim)
     path.unlink()
     onnx.save(
         model,
@@ -62,13 +63,65 @@ def export_text_encoder(encoder: TextEncoder, directory: Path, name: str = "enco
     )
 
 
-def check_operators(graph: onnx.GraphProto) -> None:
+def export_module(
+    module: torch.nn.Module,
+    directory: Path,
+    name: str,
+    example: dict[str, torch.Tensor],
+    axes: dict[str, tuple[str | int, ...]],
+    opset: int = OPSET,
+) -> GraphEntry:
+    """Trace one of our own modules through PyTorch's exporter into ``NAME.onnx`` and ``NAME.onnx.data``.
+
+    Args:
+        module: Takes the tensors of `example` by name and returns a dict of tensors.
+        directory: Where to write.
+        name: Of the graph.
+        example: Inputs; every named axis must be at least 2 here, or the tracer takes it for a constant.
+        axes: Of every input and output: names are dynamic, numbers fixed.
+        opset: ONNX opset.
+
+    Raises:
+        ExportError: It cannot be traced, or its graph has operators of the refused kind.
+    """
+    path = directory / f"{name}.onnx"
+    dims = {axis: torch.export.Dim(axis) for tensor in example for axis in axes[tensor] if isinstance(axis, str)}
+    shapes = {
+        tensor: {i: dims[axis] for i, axis in enumerate(axes[tensor]) if isinstance(axis, str)} for tensor in example
+    }
+    outputs = [tensor for tensor in axes if tensor not in example]
+    try:
+        with quiet_tracing(), torch.inference_mode():
+            program = torch.onnx.export(
+                module, (), kwargs=example, dynamo=True, opset_version=opset, verbose=False,
+                input_names=list(example), output_names=outputs, dynamic_shapes=shapes,
+            )  # fmt: skip
+    except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ExportError(f"cannot trace the graph {name}: {reason}") from error
+    if program is None:
+        raise ExportError(f"PyTorch returned no program for the graph {name}")
+    program.save(path, external_data=True)
+    model = onnx.load(path, load_external_data=False)
+    check_operators(model)
+    found = [node.name for node in (*model.graph.input, *model.graph.output)]
+    if found != [*example, *outputs]:
+        raise ExportError(f"the graph {name} has {found}, expected {[*example, *outputs]}")
+    for tensor in axes:
+        for i, axis in enumerate(axes[tensor]):
+            _fix_axis(model.graph, tensor, i, axis)
+    onnx.save(model, path)
+    onnx.checker.check_model(path)
+    return GraphEntry(path.name, tuple(example), tuple(outputs))
+
+
+def check_operators(model: onnx.ModelProto) -> None:
     """Refuse shapes and control flow that depend on data: TensorRT cannot plan them.
 
     Raises:
         ExportError: Names the operator.
     """
-    for node in graph.node:
+    for node in (*model.graph.node, *(node for function in model.functions for node in function.node)):
         reduction = next((a.s for a in node.attribute if a.name == "reduction"), b"none")
         if node.op_type in _DATA_DEPENDENT or (node.op_type in _SCATTERS and reduction != b"none"):
             raise ExportError(
@@ -77,23 +130,30 @@ def check_operators(graph: onnx.GraphProto) -> None:
             )
 
 
-def _fix_last_axes(graph: onnx.GraphProto, hidden: int) -> None:
-    """Say that vectors have `hidden` dimensions where the tracer lost it in the normalisation."""
-    for node in graph.output:
-        node.type.tensor_type.shape.dim[-1].dim_value = hidden
+def _fix_axis(graph: onnx.GraphProto, name: str, axis: int, value: str | int) -> None:
+    """Name an axis, or say its size, where the tracer chose another name or lost it."""
+    node = next(node for node in (*graph.input, *graph.output) if node.name == name)
+    dim = node.type.tensor_type.shape.dim[axis]
+    if isinstance(value, str):
+        dim.dim_param = value
+    else:
+        dim.dim_value = value
 
 
 @contextlib.contextmanager
 def quiet_tracing() -> Iterator[None]:
     """Hide what the tracer says about every export; what it gets wrong, the parity check finds."""
-    logger = logging.getLogger("optimum")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("optimum", "torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.filterwarnings("ignore", category=UserWarning, module="torch.onnx")
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", category=UserWarning, module="torch")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

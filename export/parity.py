@@ -1,76 +1,116 @@
-"""The bundle against the PyTorch reference, on real sentences, through the whole runtime."""
+"""The bundle against the PyTorch reference, through the whole runtime."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
+from smartrt.backbones.qwen_vl import QwenVLBackbone
 from smartrt.errors import ParityError, TruncationWarning
 from smartrt.fusion import score
-from smartrt.manifest import Verified
+from smartrt.items import parse_item
+from smartrt.manifest import Side, Verified
 from smartrt.types import Embeddings
 
 from .defaults import TOLERANCE
-from .sentences import DOCUMENTS, QUERIES
+from .graph_parity import check_graphs, patches_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from smartrt.encoder import Encoder
-    from smartrt.manifest import Side
-    from smartrt.models.reference import Reference
+    from smartrt.manifest import Images
 
-_TEXTS: tuple[tuple[Side, tuple[str, ...]], ...] = (("query", QUERIES), ("document", DOCUMENTS))
+    from .truth import Truth
 
 
-def check_parity(encoder: Encoder, reference: Reference, tolerance: float = TOLERANCE) -> Verified:
-    """Compare `encoder` with `reference`: each text alone, and all of them in padded batches.
+def check_parity(encoder: Encoder, truth: Truth, tolerance: float = TOLERANCE) -> Verified:
+    """Compare `encoder` with `truth`: each item alone, and all of them in padded batches.
 
-    The reference runs each text alone, so that padding on either side cannot hide.
+    For Qwen-VL, ids, late masks, positions and pixels must be equal before any vector is compared, and each
+    graph is compared by itself as well.
 
     Raises:
-        ParityError: The two keep different tokens, or differ by more than `tolerance`.
+        ParityError: Something that must be equal is not, or a difference is larger than `tolerance`.
     """
-    truths, batched = [], []
     worst = 0.0
+    batched: dict[Side, Embeddings] = {}
+    _check_inputs(encoder, truth)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)  # one of the texts is too long on purpose
-        for side, texts in _TEXTS:
+        for side in get_args(Side):
+            items, expected = truth.items[side], truth.embeddings[side]
             encode = encoder.encode_query if side == "query" else encoder.encode_document
-            truth = Embeddings.concatenate([reference.encode([text], side) for text in texts])
-            batch = encode(texts)
-            worst = max(worst, _compare(truth, batch, texts), _compare(truth, _one_by_one(encode, texts), texts))
-            truths.append(truth)
-            batched.append(batch)
-    if not worst <= tolerance:
-        raise ParityError(f"the graph differs from PyTorch by {worst:.2e}, more than {tolerance:.0e}")
-    truth, result = Embeddings.concatenate(truths), Embeddings.concatenate(batched)
+            batched[side] = encode(items)
+            worst = max(worst, _compare(expected, batched[side], items))
+            worst = max(worst, _compare(expected, _one_by_one(encode, items), items))
+    graphs = {"encoder": worst}
+    if isinstance(encoder.backbone, QwenVLBackbone):
+        graphs = check_graphs(encoder.backbone, cast("Images", encoder.bundle.manifest.images), truth.traces)
+    largest = max(worst, *graphs.values())
+    if not largest <= tolerance:
+        raise ParityError(f"the graphs differ from PyTorch by {largest:.2e}, more than {tolerance:.0e} ({graphs})")
+    return _verified(truth, batched, worst, graphs, tolerance)
+
+
+def _verified(
+    truth: Truth, batched: dict[Side, Embeddings], worst: float, graphs: dict[str, float], tolerance: float
+) -> Verified:
+    sides = get_args(Side)
+    expected = Embeddings.concatenate([truth.embeddings[side] for side in sides])
+    found = Embeddings.concatenate([batched[side] for side in sides])
     return Verified(
-        against=f"PyTorch float32, each text alone ({type(reference.encoder.backbone).__name__})",
+        against=truth.against,
         tolerance=tolerance,
-        items=len(truth),
+        items=len(expected),
         max_abs=worst,
-        min_cosine_pooled=_min_cosine(truth.pooled, result.pooled),
-        min_cosine_token=_min_cosine(truth.tokens.values, result.tokens.values),
-        ranking_agreement=_ranking_agreement(truths, batched),
-        inputs_sha256=hashlib.sha256("\0".join(QUERIES + DOCUMENTS).encode()).hexdigest(),
+        min_cosine_pooled=_min_cosine(expected.pooled, found.pooled),
+        min_cosine_token=_min_cosine(expected.tokens.values, found.tokens.values),
+        ranking_agreement=_ranking_agreement(
+            [truth.embeddings[side] for side in sides], [batched[side] for side in sides]
+        ),
+        graphs=graphs,
+        inputs_sha256=truth.sha256(),
     )
 
 
-def _one_by_one(encode: Callable[[Sequence[str]], Embeddings], texts: Sequence[str]) -> Embeddings:
-    return Embeddings.concatenate([encode([text]) for text in texts])
+def _check_inputs(encoder: Encoder, truth: Truth) -> None:
+    """Ids, masks, positions, pixels and the pooled place of every traced item, which must be equal."""
+    backbone = encoder.backbone
+    if not isinstance(backbone, QwenVLBackbone):
+        return
+    images = cast("Images", encoder.bundle.manifest.images)
+    for side, item, trace in truth.traces:
+        parsed = parse_item(item, str(item)[:60], encoder.bundle.manifest.modalities, allow_empty=True)
+        (prepared,) = backbone.prepare([parsed], side, "bundle")
+        pixels = patches_of(trace, images)
+        pairs: dict[str, tuple[Any, Any]] = {
+            "ids": (trace.input_ids, prepared.ids),
+            "late masks": (trace.keep, prepared.keep),
+            "positions": (trace.position_ids, backbone.positions([prepared], len(prepared.ids))[:, 0]),
+            "pooled places": (trace.pooled_at, prepared.pooled_at),
+            "numbers of images": (len(pixels), len(prepared.images)),
+        }
+        for number, (mine, theirs) in enumerate(zip(prepared.images, pixels, strict=False), start=1):
+            pairs[f"pixels of image {number}"] = (theirs.values, mine.values)
+        for what, (expected, found) in pairs.items():
+            if not np.array_equal(expected, found):
+                raise ParityError(f"{side} {parsed.where!r}: the {what} differ from the published wrapper's")
 
 
-def _compare(truth: Embeddings, result: Embeddings, texts: Sequence[str]) -> float:
+def _one_by_one(encode: Callable[[Any], Embeddings], items: Sequence[Any]) -> Embeddings:
+    return Embeddings.concatenate([encode([item]) for item in items])
+
+
+def _compare(truth: Embeddings, result: Embeddings, items: Sequence[Any]) -> float:
     differ = np.flatnonzero(truth.tokens.lengths != result.tokens.lengths)
     if len(differ):
         i = int(differ[0])
         raise ParityError(
-            f"{texts[i][:40]!r} has {truth.tokens.lengths[i]} tokens in PyTorch and {result.tokens.lengths[i]} in the "
-            "bundle: the tokenizers disagree"
+            f"{str(items[i])[:40]!r} has {truth.tokens.lengths[i]} tokens in PyTorch and {result.tokens.lengths[i]} in "
+            "the bundle: the tokenizers disagree"
         )
     return max(
         float(np.abs(truth.pooled - result.pooled).max()),
@@ -81,7 +121,7 @@ def _compare(truth: Embeddings, result: Embeddings, texts: Sequence[str]) -> flo
 def _min_cosine(left: np.ndarray, right: np.ndarray) -> float:
     left, right = left.astype(np.float64), right.astype(np.float64)
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(((left * right).sum(axis=1) / norms).min())
+    return float(((left * right).sum(axis=1) / np.maximum(norms, 1e-12))[norms > 0].min())
 
 
 def _ranking_agreement(truths: list[Embeddings], results: list[Embeddings]) -> float:

@@ -13,7 +13,7 @@ from smartrt.errors import ExportError, MissingDependencyError
 MINILM = "minilm"
 """The name of the checkpoint inside the installed demo package."""
 
-_DOWNLOAD = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_DOWNLOAD = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 

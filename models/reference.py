@@ -19,6 +19,7 @@ from smartrt.errors import ExportError
 from smartrt.types import Embeddings, TokenStates
 
 from .text_encoder import TextEncoder
+from .token_head import TokenHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,23 +41,32 @@ class Reference:
     recipe: Recipe
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, recipe: Recipe) -> Reference:
-        """Load weights and tokenizer.
+    def load(
+        cls, checkpoint: Checkpoint, recipe: Recipe, layer: int | None = None, adapter: str | None = None
+    ) -> Reference:
+        """Load weights and tokenizer; `layer` and `adapter` choose the token states (`TokenHead.choose`).
 
         Raises:
             ExportError: Weights are missing, the pooling is unknown, the max length is too large, or the
                 architecture is no text encoder.
         """
-        config = _load_config(checkpoint)
+        config = load_config(checkpoint)
         if config.is_encoder_decoder:
             raise ExportError(f"{checkpoint.name} ({config.model_type}) has a decoder; smartrt takes encoders")
         pooling = recipe.pooling
         if pooling is None:
             raise ExportError(f"{checkpoint.name} has no modules.json that names a pooling: say it with --pooling")
-        tokenizer = _load_tokenizer(checkpoint)
+        tokenizer = load_tokenizer(checkpoint)
         recipe = recipe.override(max_length=_max_length(checkpoint, recipe, config, tokenizer))
         backbone = _load_backbone(checkpoint)
-        return cls(TextEncoder(backbone, pooling, normalize_pooled=recipe.normalize).eval(), tokenizer, recipe)
+        head = TokenHead.choose(config.hidden_size, config.num_hidden_layers, layer, adapter)
+        encoder = TextEncoder(backbone, pooling, head, normalize_pooled=recipe.normalize)
+        return cls(encoder.eval(), tokenizer, recipe)
+
+    @property
+    def head(self) -> TokenHead:
+        """What makes token vectors of hidden states."""
+        return self.encoder.head
 
     def dropped_ids(self) -> tuple[int, ...]:
         """Ids that take no part in late interaction: all special ids but the unknown token.
@@ -82,15 +92,20 @@ class Reference:
             output = self.encoder(batch["input_ids"], batch["attention_mask"])
         keep = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], torch.tensor(self.dropped_ids()))
         rows = zip(output["token_states"], keep, output["pooled"], strict=True)
-        tokens = [states[kept] if kept.any() else normalize(pooled, dim=-1)[None] for states, kept, pooled in rows]
+        tokens = [states[kept] if kept.any() else self._fallback(pooled) for states, kept, pooled in rows]
         return Embeddings(
             output["pooled"].numpy(),
             TokenStates.from_arrays([token.numpy() for token in tokens]),
             np.zeros(len(texts), np.int64),
         )
 
+    def _fallback(self, pooled: torch.Tensor) -> torch.Tensor:
+        same = len(pooled) == self.head.dim
+        return normalize(pooled, dim=-1)[None] if same else torch.zeros(1, self.head.dim)
 
-def _load_config(checkpoint: Checkpoint) -> Any:
+
+def load_config(checkpoint: Checkpoint) -> Any:
+    """The transformers configuration of a checkpoint."""
     # Without the file, transformers guesses the architecture from the directory's name.
     if not (checkpoint.path / "config.json").is_file():
         raise ExportError(f"{checkpoint.path} has no config.json: it is no transformers checkpoint")
@@ -103,7 +118,8 @@ def _load_config(checkpoint: Checkpoint) -> Any:
         ) from error
 
 
-def _load_tokenizer(checkpoint: Checkpoint) -> Any:
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The fast tokenizer of a checkpoint, padding on the right."""
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.path, use_fast=True, padding_side="right")
     except (OSError, ValueError) as error:

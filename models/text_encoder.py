@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .recipe import Pooling
+    from .token_head import TokenHead
 
 
 class TextEncoder(nn.Module):
@@ -21,11 +22,12 @@ class TextEncoder(nn.Module):
     final norm. Both outputs are normalised in float32 whatever the backbone computes in.
     """
 
-    def __init__(self, backbone: Any, pooling: Pooling, *, normalize_pooled: bool) -> None:
+    def __init__(self, backbone: Any, pooling: Pooling, head: TokenHead, *, normalize_pooled: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.config = backbone.config
         self.pool = _POOL[pooling]
+        self.head = head
         self.normalize_pooled = normalize_pooled
 
     def forward(
@@ -39,15 +41,20 @@ class TextEncoder(nn.Module):
             token_type_ids: ``[batch, length]`` int64, for backbones that have segments.
 
         Returns:
-            ``pooled [batch, hidden]`` and ``token_states [batch, length, hidden]``, float32.
+            ``pooled [batch, hidden]`` and ``token_states [batch, length, dim]``, float32.
         """
         segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **segments)
-        states = output.last_hidden_state.float()
-        pooled = self.pool(states, attention_mask)
+        depth = self.config.num_hidden_layers
+        early = any(layer != depth for layer in self.head.layers)
+        output = self.backbone(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=early, **segments
+        )
+        last = output.last_hidden_state.float()
+        chosen = [last if layer == depth else output.hidden_states[layer] for layer in self.head.layers]
+        pooled = self.pool(last, attention_mask)
         return {
             "pooled": normalize(pooled, dim=-1) if self.normalize_pooled else pooled,
-            "token_states": normalize(states, dim=-1),
+            "token_states": self.head(chosen),
         }
 
 

@@ -1,33 +1,31 @@
-"""Encoder: texts in, one pooled vector and one vector per token out, from a single forward pass."""
+"""Encoder: texts and images in, one pooled vector and one vector per token out, from a single forward pass."""
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from .batching import pad, plan_batches
+from .backbones import open_backbone
+from .batching import plan_batches
 from .bundle import Bundle
-from .engines import open_engine, run_checked
-from .errors import CorruptBundleError, EngineError, InputError, OptionError, TruncationWarning
+from .errors import EngineError, OptionError, TruncationWarning
 from .fusion import unit
-from .manifest import Side
-from .text import TextTokenizer
+from .items import as_sequence, parse_item
+from .manifest import QueryMask, Side
 from .types import Embeddings, TokenStates
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from .engines import Engine
-    from .text import TokenizedText
-
-Item = str | Mapping[str, Any]
-"""What an encoder takes: a text, or ``{"text": ...}``."""
+    from .backbones import Backbone, Prepared
+    from .images.limits import ImageLimits
+    from .items import Item
 
 TOKEN_BUDGET = 1024
 """Padded tokens per engine call: within about 10 % of the best, with one thread and with four (docs/performance.md)."""
@@ -35,15 +33,17 @@ TOKEN_BUDGET = 1024
 WINDOW = 512
 """Items that `embed` looks at together: enough to find neighbours of one length, little to hold."""
 
+PIXEL_BUDGET = 32 << 20
+"""Bytes of patches held at a time, about six pages of the largest size Qwen3-VL-Embedding takes."""
+
 
 class Encoder:
     """Encodes with one bundle on one engine. Make one with `open`; use it as a context manager or `close` it."""
 
-    def __init__(self, bundle: Bundle, tokenizer: TextTokenizer, engine: Engine, token_budget: int) -> None:
+    def __init__(self, bundle: Bundle, backbone: Backbone, token_budget: int) -> None:
         _check_count("token_budget", token_budget)
         self.bundle = bundle
-        self.tokenizer = tokenizer
-        self._engine = engine
+        self.backbone = backbone
         self._token_budget = token_budget
 
     @classmethod
@@ -55,9 +55,10 @@ class Encoder:
         device: str = "cpu",
         verify: bool = True,
         token_budget: int = TOKEN_BUDGET,
+        image_limits: ImageLimits | None = None,
         **options: Any,
     ) -> Encoder:
-        """Open a bundle and load its graph.
+        """Open a bundle and load its graph; a vision graph waits for the first image.
 
         Args:
             path: The bundle directory, ``NAME.smartrt``.
@@ -65,6 +66,7 @@ class Encoder:
             device: ``cpu``, ``cuda`` or ``cuda:N``. A device that does not load is an error.
             verify: Compare every file's SHA-256 with the manifest before using it.
             token_budget: Padded tokens per engine call; bounds memory.
+            image_limits: What an image may cost before it is refused (`images.ImageLimits`).
             options: Fields of the engine's options, such as ``threads=1`` (`engines.ort.OrtOptions`).
 
         Raises:
@@ -74,7 +76,9 @@ class Encoder:
             OptionError: There is no such engine, device or option.
         """
         bundle = Bundle.open(path, verify=verify)
-        return cls.from_bundle(bundle, engine=engine, device=device, token_budget=token_budget, **options)
+        return cls.from_bundle(
+            bundle, engine=engine, device=device, token_budget=token_budget, image_limits=image_limits, **options
+        )
 
     @classmethod
     def from_bundle(
@@ -84,33 +88,37 @@ class Encoder:
         engine: str = "ort",
         device: str = "cpu",
         token_budget: int = TOKEN_BUDGET,
+        image_limits: ImageLimits | None = None,
         **options: Any,
     ) -> Encoder:
         """Load the graph of a bundle that is open already. See `open`."""
-        tokenizer = TextTokenizer.open(bundle)
-        loaded = open_engine(bundle, "encoder", engine=engine, device=device, **options)
-        _check_interface(bundle, loaded)
-        return cls(bundle, tokenizer, loaded, token_budget)
+        backbone = open_backbone(bundle, engine=engine, device=device, image_limits=image_limits, **options)
+        return cls(bundle, backbone, token_budget)
 
-    def encode_query(self, items: Item | Sequence[Item], *, allow_empty: bool = False) -> Embeddings:
+    def encode_query(
+        self, items: Item | Sequence[Item], *, query_mask: QueryMask = "bundle", allow_empty: bool = False
+    ) -> Embeddings:
         """Encode queries: the bundle's query prompt in front, the query mask behind.
 
         Args:
-            items: One text, or a sequence of texts or ``{"text": ...}``.
-            allow_empty: Take texts without a visible character. They encode to the template's own tokens;
-                none of these is kept, so their only token vector is their pooled one.
+            items: One item or a sequence of items: a text, or ``{"text": ..., "image": ..., "instruction": ...}``
+                with one image or several (path, bytes, PIL image, uint8 array). A bundle of texts takes text.
+            query_mask: ``bundle``, or ``text-only`` to keep the tokens of images out of late interaction
+                (composed image retrieval).
+            allow_empty: Take items without a visible character or image. They encode to the template's own
+                tokens; where none of these is kept, their only token vector is their pooled one.
 
         Returns:
             One row per item, in the order given; an item's vectors do not depend on its neighbours.
 
         Raises:
-            InputError: An item is empty, or is no text.
+            InputError: An item is empty, of the wrong type, or holds an image that cannot be used.
         """
-        return self._encode(list(_as_sequence(items)), "query", allow_empty)
+        return self._encode(list(as_sequence(items)), "query", allow_empty, query_mask=query_mask)
 
     def encode_document(self, items: Item | Sequence[Item], *, allow_empty: bool = False) -> Embeddings:
         """Encode documents: the document prompt in front, the document mask behind. See `encode_query`."""
-        return self._encode(list(_as_sequence(items)), "document", allow_empty)
+        return self._encode(list(as_sequence(items)), "document", allow_empty)
 
     def embed(
         self,
@@ -122,19 +130,25 @@ class Encoder:
     ) -> Iterator[Embeddings]:
         """Encode a stream of any length, yielding `window` items at a time, in order.
 
-        Memory holds one window. Sorting by length happens inside it.
+        Memory holds one window, and of its images `PIXEL_BUDGET`. Sorting by length happens inside it.
         """
         _check_count("window", window)
         if side not in get_args(Side):
             raise OptionError(f"unknown side {side!r}; there are: {', '.join(get_args(Side))}")
-        stream, first = iter(_as_sequence(items)), 0
+        stream, first = iter(as_sequence(items)), 0
         while chunk := list(itertools.islice(stream, window)):
             yield self._encode(chunk, side, allow_empty, first)
             first += len(chunk)
 
+    def describe(self, item: Item, side: Side) -> list[str]:
+        """What each token vector of `item` belongs to: a piece of text, or a place in an image."""
+        parsed = parse_item(item, side, self.bundle.manifest.modalities, allow_empty=True)
+        (prepared,) = self.backbone.prepare([parsed], side, "bundle")
+        return self.backbone.describe(prepared) or ["(pooled)"]
+
     def close(self) -> None:
         """Give back the engine's memory."""
-        self._engine.close()
+        self.backbone.close()
 
     def __enter__(self) -> Encoder:
         return self
@@ -142,88 +156,81 @@ class Encoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _encode(self, items: Sequence[Item], side: Side, allow_empty: bool, first: int = 0) -> Embeddings:
-        texts = [_text_of(item, i, side, allow_empty) for i, item in enumerate(items, first)]
-        # The same text is run once: cheaper, and duplicates get equal vectors to the last bit, so that
-        # their scores tie instead of being ordered by rounding.
-        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        unique = self._run(self.tokenizer(list(rows), side))
-        chosen = [rows[text] for text in texts]
-        result = unique if len(rows) == len(texts) else unique.take(chosen)
-        _warn_if_truncated(result.truncated, side, self.tokenizer.max_length, first)
+    def _encode(
+        self,
+        items: Sequence[Item],
+        side: Side,
+        allow_empty: bool,
+        first: int = 0,
+        query_mask: QueryMask = "bundle",
+    ) -> Embeddings:
+        if query_mask not in get_args(QueryMask):
+            raise OptionError(f"unknown query mask {query_mask!r}; there are: {', '.join(get_args(QueryMask))}")
+        modalities = self.bundle.manifest.modalities
+        parsed = [
+            parse_item(item, f"{side} {i}", modalities, allow_empty=allow_empty) for i, item in enumerate(items, first)
+        ]
+        prepared = self.backbone.prepare(parsed, side, query_mask)
+        parts = [self._run_unique(window) for window in _windows(prepared)]
+        result = Embeddings.concatenate(parts) if parts else self._run([])
+        _warn_if_truncated(result.truncated, side, self.backbone.max_length, first)
         return result
 
-    def _run(self, texts: list[TokenizedText]) -> Embeddings:
+    def _run_unique(self, items: list[Prepared]) -> Embeddings:
+        # Equal items are run once: cheaper, and duplicates get equal vectors to the last bit, so that
+        # their scores tie instead of being ordered by rounding.
+        keys = [item.key() for item in items]
+        first: dict[tuple[object, ...], Prepared] = {}
+        for key, item in zip(keys, items, strict=True):
+            first.setdefault(key, item)
+        unique = self._run(list(first.values()))
+        rows = {key: row for row, key in enumerate(first)}
+        return unique if len(rows) == len(items) else unique.take([rows[key] for key in keys])
+
+    def _run(self, items: list[Prepared]) -> Embeddings:
         dims = self.bundle.manifest.dims
-        pooled = np.empty((len(texts), dims.pooled), np.float32)
-        tokens: list[Any] = [None] * len(texts)
-        for batch in plan_batches([len(text.ids) for text in texts], self._token_budget):
-            outputs, mask = self._run_batch([texts[i] for i in batch])
-            pooled[batch] = outputs["pooled"]
+        pooled = np.empty((len(items), dims.pooled), np.float32)
+        tokens: list[Any] = [None] * len(items)
+        for batch in plan_batches([len(item.ids) for item in items], self._token_budget):
+            pooled[batch], states = self.backbone.run([items[i] for i in batch])
             for row, i in enumerate(batch):
-                states = outputs["token_states"][row][mask[row]][texts[i].keep]
-                tokens[i] = states.astype(np.float32) if len(states) else unit(pooled[i : i + 1])
+                kept = states[row][items[i].keep]
+                tokens[i] = kept.astype(np.float32) if len(kept) else _fallback(pooled[i : i + 1], dims.token)
         result = Embeddings(
             pooled,
             TokenStates.from_arrays(tokens, dims.token),
-            np.array([text.truncated for text in texts], np.int64),
+            np.array([item.truncated for item in items], np.int64),
         )
         if not (np.isfinite(pooled).all() and np.isfinite(result.tokens.values).all()):
             raise EngineError("the graph returned NaN or infinity: its weights or its precision overflow")
         return result
 
-    def _run_batch(self, texts: list[TokenizedText]) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
-        entry = self.bundle.manifest.tokenizer
-        ids, mask = pad([text.ids for text in texts], entry.pad_id, entry.padding_side)
-        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        wanted = {spec.name for spec in self._engine.inputs}
-        fed = {name: array for name, array in feeds.items() if name in wanted}
-        return run_checked(self._engine, fed), mask.astype(bool)
+
+def _windows(prepared: Iterator[Prepared]) -> Iterator[list[Prepared]]:
+    """Items until their images fill `PIXEL_BUDGET`: decoded pages are far larger than their vectors."""
+    window: list[Prepared] = []
+    held = 0
+    for item in prepared:
+        window.append(item)
+        held += item.pixel_bytes
+        if held >= PIXEL_BUDGET:
+            yield window
+            window, held = [], 0
+    if window:
+        yield window
+
+
+def _fallback(pooled: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """The one row of an item without tokens: its pooled vector, or zeros behind an adapter of another dim.
+
+    Both as the reference code of SMART does it.
+    """
+    return unit(pooled) if pooled.shape[1] == dim else np.zeros((1, dim), np.float32)
 
 
 def _check_count(name: str, value: int) -> None:
     if not isinstance(value, int) or value < 1:
         raise OptionError(f"{name} must be a whole number from 1 up, got {value!r}")
-
-
-def _check_interface(bundle: Bundle, engine: Engine) -> None:
-    manifest = bundle.manifest
-    expected = dict.fromkeys(manifest.graphs["encoder"].inputs, ("batch", "length")) | {
-        "pooled": ("batch", manifest.dims.pooled),
-        "token_states": ("batch", "length", manifest.dims.token),
-    }
-    found = {spec.name: spec.axes for spec in (*engine.inputs, *engine.outputs)}
-    if found != expected:
-        raise CorruptBundleError(f"{bundle.path}: the graph has {found}, the manifest says {expected}; export it again")
-
-
-def _as_sequence(items: Any) -> Any:
-    """One item becomes a list of one; what cannot be iterated, or would give its bytes, is refused."""
-    if isinstance(items, str | Mapping):
-        return [items]
-    if not isinstance(items, Iterable) or isinstance(items, bytes | bytearray):
-        raise InputError(f"expected a text, {{'text': …}} or a sequence of these, got {type(items).__name__}")
-    return items
-
-
-def _text_of(item: Item, position: int, side: Side, allow_empty: bool) -> str:
-    text = item
-    if isinstance(item, Mapping):
-        unknown = set(item) - {"text"}
-        if unknown:
-            raise InputError(
-                f"{side} {position} has {sorted(map(str, unknown))}: this bundle takes text only, as {{'text': …}}"
-            )
-        text = item.get("text", "")
-    if not isinstance(text, str):
-        raise InputError(f"{side} {position} must be a text, got {type(text).__name__}")
-    if not text.strip() and not allow_empty:
-        raise InputError(f"{side} {position} is empty: give it a text, or pass allow_empty=True")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{side} {position} is not valid Unicode: {error.reason} at {error.start}") from None
-    return text
 
 
 def _warn_if_truncated(truncated: NDArray[np.int64], side: Side, max_length: int, first: int) -> None:

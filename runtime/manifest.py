@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Bundle format written and read by this version. docs/format.md keeps the history."""
 
 Side = Literal["query", "document"]
 
-_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
-_OUTPUTS = {"pooled", "token_states"}
+QueryMask = Literal["bundle", "text-only"]
+"""Which query tokens take part in late interaction: those the bundle says, or of these the text alone
+(composed image retrieval: the query picture's own tokens mislead; SMART, arXiv 2605.24938)."""
+
+Parts = Literal[
+    "text", "image", "image+text", "instruction", "instruction+text", "instruction+image", "instruction+image+text"
+]
+"""What an item consists of."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,14 @@ class FileEntry:
 class Source:
     """Where the weights came from.
 
-    `checkpoint` is the directory name, hub id or package the user named; `weights_sha256` is the hash
-    over the checkpoint's weight files, sorted by name.
+    `checkpoint` is the directory name, hub id or package the user named; `preset` the embedding model that a
+    backbone is run as; `weights_sha256` is the hash over the checkpoint's weight files, sorted by name.
     """
 
     checkpoint: str
     revision: str | None
     architecture: str
+    preset: str | None
     weights_sha256: str
 
 
@@ -82,18 +89,117 @@ class TokenizerEntry:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Text put in front of the user's text, per side."""
+    """Text put in front of the user's text, per side; text encoders have these."""
 
     query: str
     document: str
 
 
 @dataclass(frozen=True)
+class SideTemplates:
+    """How one side of a chat model is written.
+
+    Attributes:
+        templates: Per kind of item, a text with the fields ``{instruction}``, ``{images}`` and ``{text}``;
+            a kind that is not there is refused.
+        instruction: The default; empty for none.
+        own_instruction: Whether an item's own instruction replaces the default.
+    """
+
+    templates: dict[str, str]
+    instruction: str
+    own_instruction: bool
+
+
+@dataclass(frozen=True)
+class Chat:
+    """How a chat model's input is written. Ids of special tokens come from the templates alone.
+
+    Attributes:
+        query: Templates of queries.
+        document: Templates of documents.
+        image_span: What stands for one image; its placeholder is repeated once per visual token.
+        end_sentence: Strip the instruction and end it with a full stop unless punctuation ends it.
+        empty_text: Stands for an item without text and image.
+        suffix_ids: What the tokenizer's own post-processor appends; a cut at `max_length` keeps it.
+        pool_before_id: The pooled vector is read before the first token of this id, or at the last token.
+        positions: ``mrope`` or 0, 1, 2 … on all three axes.
+    """
+
+    query: SideTemplates
+    document: SideTemplates
+    image_span: str
+    end_sentence: bool
+    empty_text: str
+    suffix_ids: tuple[int, ...]
+    pool_before_id: int | None
+    positions: Literal["mrope", "sequential"]
+
+
+@dataclass(frozen=True)
+class ResizeStage:
+    """One resizing of an image; `images.resize` has the rules. `min_pixels` and `max_pixels` are width times height."""
+
+    rule: Literal["qwen-vl-utils", "transformers", "tiny-square"]
+    min_pixels: int
+    max_pixels: int
+    long_images: Literal["refuse", "clamp"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """How an image becomes visual tokens.
+
+    `mean` and `std` are folded into the graph's first weight and stand here for people. `rotary_dim` angles
+    a patch with base `rotary_theta`; `position_grid` is the side of the learned position table, if there is one;
+    `deepstack_layers` counts the decoder layers behind which visual features are added (DeepStack, arXiv 2406.04334).
+    """
+
+    placeholder_id: int
+    patch_size: int
+    merge_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    transparency: Literal["white", "drop"]
+    stages: tuple[ResizeStage, ...]
+    max_images: int | None
+    rotary_dim: int
+    rotary_theta: float
+    position_grid: int | None
+    deepstack_layers: int
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """The token embeddings beside the graphs: rows times dim numbers, little-endian, no header.
+
+    ``bfloat16`` is stored as its 16 bits.
+    """
+
+    path: str
+    dtype: Literal["float32", "float16", "bfloat16"]
+    rows: int
+    dim: int
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What projects the token states: its kind and the SHA-256 of the file it came from."""
+
+    kind: Literal["linear", "mlp"]
+    sha256: str
+
+
+@dataclass(frozen=True)
 class LateMask:
-    """Ids whose token states do not take part in late interaction, per side."""
+    """Ids whose token states do not take part in late interaction, per side.
+
+    `visual` holds the placeholders of images and video: a text-only query mask drops them too.
+    """
 
     query: tuple[int, ...]
     document: tuple[int, ...]
+    visual: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -111,7 +217,8 @@ class Verified:
 
     `max_abs` is over both outputs on valid tokens; the cosines are minima over items and tokens;
     `ranking_agreement` is the share of queries whose hybrid order of the check's documents is the
-    reference's; `inputs_sha256` is over the texts that were compared.
+    reference's; `graphs` holds the largest difference of each graph fed with the reference's own
+    intermediate values; `inputs_sha256` is over the texts and images that were compared.
     """
 
     against: str
@@ -121,6 +228,7 @@ class Verified:
     min_cosine_pooled: float
     min_cosine_token: float
     ranking_agreement: float
+    graphs: dict[str, float]
     inputs_sha256: str
 
 
@@ -130,8 +238,8 @@ class Manifest:
 
     format_version: int
     name: str
-    family: Literal["text-encoder"]
-    modalities: tuple[Literal["text"], ...]
+    family: Literal["text-encoder", "qwen3-vl", "qwen2-vl"]
+    modalities: tuple[Literal["text", "image"], ...]
     source: Source
     exporter: dict[str, str]
     opset: int
@@ -139,38 +247,25 @@ class Manifest:
     graphs: dict[str, GraphEntry]
     files: dict[str, FileEntry]
     tokenizer: TokenizerEntry
-    prompts: Prompts
+    token_table: TokenTable | None
+    prompts: Prompts | None
+    chat: Chat | None
+    images: Images | None
     pooling: Literal["mean", "cls", "last"]
     pooled_token_id: int | None
     normalized: bool
     dims: Dims
-    token_layer: int
-    adapter: None
+    token_layers: tuple[int, ...]
+    adapter: Adapter | None
     late_mask: LateMask
     scoring: Scoring
     verified: Verified
 
     def problems(self) -> Iterator[str]:
-        """What the types allow and no bundle can have, as ``key: reason``."""
-        graph, tokenizer, size = self.graphs.get("encoder"), self.tokenizer, self.tokenizer.vocab_size
-        if graph is None:
-            yield "graphs: there is no encoder"
-        elif not {"input_ids", "attention_mask"} <= set(graph.inputs) <= _INPUTS or set(graph.outputs) != _OUTPUTS:
-            yield f"graphs.encoder: {list(graph.inputs)} -> {list(graph.outputs)} is not a text encoder"
-        for name in (tokenizer.path, *(entry.path for entry in self.graphs.values())):
-            if name not in self.files:
-                yield f"files: {name!r} is used but not listed"
-        for key, number in (("max_length", tokenizer.max_length), ("dims", min(self.dims.pooled, self.dims.token))):
-            if number < 1:
-                yield f"{key}: {number} is below 1"
-        ids = {
-            "tokenizer.pad_id": (tokenizer.pad_id,),
-            "late_mask.query": self.late_mask.query,
-            "late_mask.document": self.late_mask.document,
-        }
-        for key, values in ids.items():
-            if not all(0 <= value < size for value in values):
-                yield f"{key}: {list(values)[:8]} holds an id outside the vocabulary of {size}"
+        """What the types allow and no bundle can have, as ``key: reason``. See `manifest_check`."""
+        from .manifest_check import problems
+
+        return problems(self)
 
     def identity(self) -> str:
         """SHA-256 over all that decides the vectors: equal identities give comparable vectors.

@@ -13,6 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .errors import CorruptBundleError
+from .manifest import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .bundle import Bundle
-    from .manifest import LateMask, Prompts, Side, TokenizerEntry
+    from .manifest import LateMask, Side, TokenizerEntry
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +58,10 @@ class TextTokenizer:
         Raises:
             CorruptBundleError: The tokenizer is not the one the manifest describes.
         """
-        manifest = bundle.manifest
-        entry = manifest.tokenizer
-        path = bundle.file(entry.path)
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001  (tokenizers raises bare Exception)
-            raise CorruptBundleError(f"{path} is not a tokenizer ({error}); export the bundle again") from None
-        tokenizer.no_padding()
-        tokenizer.encode_special_tokens = True
-        tokenizer.no_truncation()
-        _check_tokenizer(path, tokenizer, entry)
+        tokenizer, entry = load_tokenizer(bundle), bundle.manifest.tokenizer
         tokenizer.enable_truncation(entry.max_length)
-        return cls(tokenizer, entry, manifest.prompts, manifest.late_mask)
+        prompts = bundle.manifest.prompts or Prompts("", "")
+        return cls(tokenizer, entry, prompts, bundle.manifest.late_mask)
 
     def __call__(self, texts: Sequence[str], side: Side) -> list[TokenizedText]:
         """Tokenise `texts` as queries or as documents."""
@@ -84,12 +76,36 @@ class TextTokenizer:
 
     def pieces(self, ids: Sequence[int] | NDArray[np.int64]) -> list[str]:
         """The vocabulary's spelling of each id, for people to read."""
-        return [self._tokenizer.id_to_token(int(i)) or f"<{int(i)}>" for i in ids]
+        return pieces(self._tokenizer, ids)
 
     @property
     def max_length(self) -> int:
         """Tokens per text, template included, past which a text is cut."""
         return self._entry.max_length
+
+
+def pieces(tokenizer: Tokenizer, ids: Sequence[int] | NDArray[np.int64]) -> list[str]:
+    """The vocabulary's spelling of each id."""
+    return [tokenizer.id_to_token(int(i)) or f"<{int(i)}>" for i in ids]
+
+
+def load_tokenizer(bundle: Bundle) -> Tokenizer:
+    """Read the bundle's tokenizer without truncation and padding, special tokens in a text being text.
+
+    Raises:
+        CorruptBundleError: The tokenizer is not the one the manifest describes.
+    """
+    entry = bundle.manifest.tokenizer
+    path = bundle.file(entry.path)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001  (tokenizers raises bare Exception)
+        raise CorruptBundleError(f"{path} is not a tokenizer ({error}); export the bundle again") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
+    _check_tokenizer(path, tokenizer, entry)
+    return tokenizer
 
 
 def _check_tokenizer(path: object, tokenizer: Tokenizer, entry: TokenizerEntry) -> None:

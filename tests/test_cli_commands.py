@@ -23,7 +23,7 @@ def test_inspect_says_what_the_bundle_is(capsys, tiny_path):
     finished = call(capsys, "inspect", tiny_path)
     bundle = Bundle.open(tiny_path)
     assert finished.code == 0
-    assert f"tiny, format 1, identity {bundle.identity[:12]}" in finished.out
+    assert f"tiny, format 2, identity {bundle.identity[:12]}" in finished.out
     assert "32 dims" in finished.out
     data = call(capsys, "inspect", tiny_path, "--json").json
     assert set(data) == {"identity", "manifest"}
@@ -70,8 +70,8 @@ def test_verify_returns_1_when_an_engine_is_off(capsys, monkeypatch, tiny_path, 
 def test_verify_against_a_checkpoint_reports_what_was_compared(capsys, monkeypatch, tiny_path):
     asked = []
 
-    def compare(bundle, source, revision):
-        asked.append((bundle.path, source, revision))
+    def compare(bundle, source, revision, adapter):
+        asked.append((bundle.path, source, revision, adapter))
         return bundle.manifest.verified
 
     monkeypatch.setattr("smartrt.export.command.load_pipeline", lambda: SimpleNamespace(compare=compare))
@@ -79,7 +79,7 @@ def test_verify_against_a_checkpoint_reports_what_was_compared(capsys, monkeypat
     items = Bundle.open(tiny_path).manifest.verified.items
     assert call(capsys, *arguments, "--json").json["verified"]["items"] == items
     assert "against PyTorch: " in call(capsys, *arguments).out
-    assert asked == [(tiny_path, "some/checkpoint", "v2")] * 2
+    assert asked == [(tiny_path, "some/checkpoint", "v2", None)] * 2
 
 
 @pytest.mark.parametrize("engine", ["ort", "fake"])

@@ -91,7 +91,7 @@ CASES = {
     "an unknown option": (f"{SEARCH} --top 3", ["--top", "--help"]),
     "an option before the command": ("--json doctor", ["--json", "--help"]),
     "an option without its value": (f"{SEARCH} -k", ["-k", "--help"]),
-    "arguments too few": ("explain tiny.smartrt a", ["document", "--help"]),
+    "arguments too few": ("explain tiny.smartrt a", ["document", "--image"]),
 }
 
 
@@ -132,7 +132,7 @@ def test_a_bad_environment_variable_is_told_what_it_may_be(capsys, monkeypatch, 
 
 
 def newer(bundle):
-    set_key(bundle / "manifest.json", "format_version", 2)
+    set_key(bundle / "manifest.json", "format_version", 3)
 
 
 def unknown_key(bundle):
@@ -160,7 +160,7 @@ DAMAGES = {
     "a flipped bit": (flipped, ["encoder.onnx.data", "SHA-256", "export it again"]),
     "a lost file": (lost, ["tokenizer.json", "copy the bundle again"]),
     "an unknown key": (unknown_key, ["colour", "upgrade smartrt"]),
-    "a newer format": (newer, ["bundle format 2", "upgrade smartrt"]),
+    "a newer format": (newer, ["bundle format 3", "upgrade smartrt"]),
     "another tokenizer": (wrong_tokenizer, ["tokenizer.json", "another tokenizer", "export the bundle again"]),
 }
 USES = ("verify tiny.smartrt --engine fake", ENCODE, BUILD, SEARCH, f"{EXPLAIN} a --engine fake")

@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smartrt import Bundle, Encoder, TruncationWarning
+from smartrt.backbones.text import TextBackbone
 from smartrt.engines import TensorSpec
 from smartrt.errors import EngineError, InputError, OptionError, SmartrtError
 from smartrt.text import TextTokenizer
@@ -23,7 +24,7 @@ texts_of_any_length = st.lists(
 
 
 def with_budget(encoder: Encoder, token_budget: int) -> Encoder:
-    return Encoder(encoder.bundle, encoder.tokenizer, encoder._engine, token_budget)
+    return Encoder(encoder.bundle, encoder.backbone, token_budget)
 
 
 def assert_equal(got, wanted, tolerance=0.0):
@@ -180,7 +181,7 @@ BAD_ITEMS = {
     "int": (7, "int"),
     "bytes": (b"text", "bytes"),
     "list": (["text"], "list"),
-    "dict of None": ({"text": None}, "NoneType"),
+    "dict of None": ({"text": None}, "empty"),
     "dict of int": ({"text": 7}, "int"),
     "dict without text": ({}, "empty"),
     "unknown key": ({"text": "a", "image": "p.png"}, "['image']"),
@@ -218,7 +219,7 @@ def test_a_text_that_is_too_long_warns_once_with_counts_and_is_marked(encoder):
     with pytest.warns(TruncationWarning) as caught:
         got = encoder.encode_document(texts)
     (warning,) = caught
-    limit = encoder.tokenizer.max_length
+    limit = encoder.backbone.max_length
     assert str(warning.message).startswith(f"2 of 4 texts were cut to {limit} tokens; document 3 lost most")
     assert str(int(got.truncated[3])) in str(warning.message)
     assert warning.filename == __file__
@@ -228,7 +229,7 @@ def test_a_text_that_is_too_long_warns_once_with_counts_and_is_marked(encoder):
 
 
 def test_a_text_that_fits_exactly_is_not_cut(encoder):
-    letters = encoder.tokenizer.max_length - 2
+    letters = encoder.backbone.max_length - 2
     assert encoder.encode_document("a " * letters).truncated.tolist() == [0]
     with pytest.warns(TruncationWarning, match="lost most: 1 tokens"):
         assert encoder.encode_document("a " * (letters + 1)).truncated.tolist() == [1]
@@ -273,7 +274,7 @@ def stubbed(tiny_path):
 
     def build(run, dtype="float32"):
         bundle = Bundle.open(tiny_path)
-        return Encoder(bundle, TextTokenizer.open(bundle), StubEngine(run, dtype), 4096)
+        return Encoder(bundle, TextBackbone(bundle, TextTokenizer.open(bundle), StubEngine(run, dtype)), 4096)
 
     return build
 
@@ -313,7 +314,7 @@ def test_a_pooled_vector_that_is_not_normalised_stays_raw_and_its_token_is_unit(
 
 def test_a_graph_that_asks_for_an_unknown_input_is_refused_by_name(stubbed):
     encoder = stubbed(lambda *_: None)
-    encoder._engine.inputs = (*StubEngine.inputs, TensorSpec("position_ids", "int64", ("batch", "length")))
+    encoder.backbone.engine.inputs = (*StubEngine.inputs, TensorSpec("position_ids", "int64", ("batch", "length")))
     with pytest.raises(SmartrtError) as caught:
         encoder.encode_document("a list")
     message_of(caught.value, "position_ids")

@@ -12,7 +12,7 @@ import transformers
 import smartrt
 import tiny_checkpoints
 from smartrt.errors import CorruptBundleError, ExportError, ParityError, StorageError
-from smartrt.export import pipeline
+from smartrt.export import pipeline, text_family
 from smartrt.export.graph import check_operators
 from smartrt.export.onnx_config import supported_model_types
 from smartrt.export.sentences import DOCUMENTS
@@ -60,7 +60,7 @@ def test_a_familys_graph_has_our_names_and_no_work_that_depends_on_data(exported
     assert axes["pooled"] == ["batch", tiny_checkpoints.HIDDEN]
     assert axes["token_states"] == ["batch", "length", tiny_checkpoints.HIDDEN]
     assert model.opset_import[0].version == 18
-    check_operators(model.graph)
+    check_operators(model)
 
 
 def test_two_exports_of_one_checkpoint_have_one_identity(tmp_path: Path) -> None:
@@ -99,12 +99,12 @@ def _refused(tmp_path: Path, source: Path | str, error: type[Exception], match: 
 
 def test_a_graph_that_disagrees_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     checkpoint = tiny_checkpoints.build("bert", tmp_path / "bert")
-    _refused(tmp_path, checkpoint, ParityError, "differs from PyTorch", tolerance=1e-9)
+    _refused(tmp_path, checkpoint, ParityError, "differ from PyTorch", tolerance=1e-9)
 
 
 def test_a_graph_that_pools_wrongly_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tiny_checkpoints.build("bert", tmp_path / "bert")
-    original = pipeline.export_text_encoder
+    original = text_family.export_text_encoder
 
     def pool_the_first(encoder: object, *args: object, **kwargs: object) -> object:
         right = encoder.pool
@@ -114,21 +114,21 @@ def test_a_graph_that_pools_wrongly_is_refused(tmp_path: Path, monkeypatch: pyte
         finally:
             encoder.pool = right
 
-    monkeypatch.setattr(pipeline, "export_text_encoder", pool_the_first)
-    _refused(tmp_path, checkpoint, ParityError, "differs from PyTorch")
+    monkeypatch.setattr(text_family, "export_text_encoder", pool_the_first)
+    _refused(tmp_path, checkpoint, ParityError, "differ from PyTorch")
 
 
 def test_a_tokenizer_that_disagrees_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tiny_checkpoints.build("bert", tmp_path / "bert")
-    original = pipeline.write_tokenizer
+    original = text_family.write_tokenizer
 
-    def drop_the_lowercasing(reference: object, directory: Path) -> object:
-        entry = original(reference, directory)
+    def drop_the_lowercasing(source: object, directory: Path, **kwargs: object) -> object:
+        entry = original(source, directory, **kwargs)
         text = (directory / "tokenizer.json").read_text()
         (directory / "tokenizer.json").write_text(text.replace('"lowercase": true', '"lowercase": false'))
         return entry
 
-    monkeypatch.setattr(pipeline, "write_tokenizer", drop_the_lowercasing)
+    monkeypatch.setattr(text_family, "write_tokenizer", drop_the_lowercasing)
     _refused(tmp_path, checkpoint, CorruptBundleError, "tokenizer")
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
 from ..search import exact_terms
-from .options import encoder_options, json_switch, open_encoder
+from .options import encoder_options, json_switch, open_encoder, option
 from .terminal import say, say_json, table
 
 if TYPE_CHECKING:
     import argparse
 
-    from ..encoder import Encoder
-    from ..manifest import Side
+    from ..items import Item
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("bundle", help="bundle directory")
     parser.add_argument("query", help="the query")
-    parser.add_argument("document", help="the document's text")
+    parser.add_argument("document", nargs="?", help="the document's text")
+    option(parser, "--image", metavar="FILE", help="the document is this image")
     encoder_options(parser)
     json_switch(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the best match of each query token."""
+    if (args.document is None) == (args.image is None):
+        raise InputError("give the document's text or --image FILE, one of the two")
+    document: Item = {"image": args.image} if args.document is None else args.document
     with open_encoder(args) as encoder:
-        queries, documents = encoder.encode_query(args.query), encoder.encode_document(args.document)
+        queries, documents = encoder.encode_query(args.query), encoder.encode_document(document)
         products = queries.tokens[0] @ documents.tokens[0].T
-        names = _kept_pieces(encoder, args.query, "query"), _kept_pieces(encoder, args.document, "document")
+        names = encoder.describe(args.query, "query"), encoder.describe(document, "document")
         matches = [
             Match(piece, names[1][best], int(best), float(products[i, best]))
             for i, (piece, best) in enumerate(zip(names[0], products.argmax(axis=1), strict=True))
@@ -55,8 +59,3 @@ def run(args: argparse.Namespace) -> int:
         say(line)
     say(f"pooled {pooled:.4f} + late {late:.4f} (the mean of the cosines above) = {pooled + late:.4f}")
     return 0
-
-
-def _kept_pieces(encoder: Encoder, text: str, side: Side) -> list[str]:
-    (tokenized,) = encoder.tokenizer([text], side)
-    return encoder.tokenizer.pieces(tokenized.ids[tokenized.keep]) or ["(pooled)"]

@@ -35,21 +35,53 @@ def _rows(identity: str, manifest: Manifest) -> list[tuple[str, str]]:
     source, tokenizer, checked = manifest.source, manifest.tokenizer, manifest.verified
     size = sum(entry.bytes for entry in manifest.files.values())
     revision = f" ({source.revision})" if source.revision else ""
+    graphs = ", ".join(sorted(manifest.graphs))
+    architecture = source.architecture + (f" as {source.preset}" if source.preset else "")
     normalised = "normalised" if manifest.normalized else "not normalised"
-    differences = f"{checked.items} texts: max difference {checked.max_abs:.1e} (limit {checked.tolerance:.0e})"
+    differences = f"{checked.items} items: max difference {checked.max_abs:.1e} (limit {checked.tolerance:.0e})"
     cosines = f"min cosine {checked.min_cosine_pooled:.7f} pooled, {checked.min_cosine_token:.7f} token"
     return [
         ("bundle", f"{manifest.name}, format {manifest.format_version}, identity {identity[:12]}"),
-        ("source", f"{source.checkpoint}{revision}, {source.architecture}, weights {source.weights_sha256[:12]}"),
+        ("source", f"{source.checkpoint}{revision}, {architecture}, weights {source.weights_sha256[:12]}"),
         ("exported by", ", ".join(f"{name} {version}" for name, version in sorted(manifest.exporter.items()))),
-        ("graph", f"{manifest.precision}, opset {manifest.opset}, {len(manifest.files)} files, {size:,} bytes"),
+        (
+            "graphs",
+            f"{graphs}: {manifest.precision}, opset {manifest.opset}, {len(manifest.files)} files, {size:,} bytes",
+        ),
         ("pooled", f"{manifest.dims.pooled} dims, {manifest.pooling}, {normalised}"),
-        ("tokens", f"{manifest.dims.token} dims, layer {manifest.token_layer}, normalised"),
+        ("tokens", f"{manifest.dims.token} dims, {_token_source(manifest)}, normalised"),
         ("text", f"up to {tokenizer.max_length} tokens of {tokenizer.vocab_size:,}, padded {tokenizer.padding_side}"),
-        ("prompts", f"query {manifest.prompts.query!r}, document {manifest.prompts.document!r}"),
+        *_prompts(manifest),
         ("late mask", f"drops ids {list(manifest.late_mask.query)} / {list(manifest.late_mask.document)}"),
         ("score", f"{manifest.scoring.pooled_weight:g} pooled + {manifest.scoring.late_weight:g} late (mean)"),
         ("verified", f"against {checked.against}"),
         ("", differences),
         ("", f"{cosines}, {checked.ranking_agreement:.0%} of rankings equal"),
     ]
+
+
+def _token_source(manifest: Manifest) -> str:
+    layers = ", ".join(map(str, manifest.token_layers))
+    adapter = f" through a {manifest.adapter.kind} adapter" if manifest.adapter else ""
+    return f"layer{'s' if len(manifest.token_layers) > 1 else ''} {layers}{adapter}"
+
+
+def _prompts(manifest: Manifest) -> list[tuple[str, str]]:
+    if manifest.prompts:
+        return [("prompts", f"query {manifest.prompts.query!r}, document {manifest.prompts.document!r}")]
+    rows = []
+    if manifest.chat:
+        kinds = {"query": manifest.chat.query, "document": manifest.chat.document}
+        rows = [("instruction", ", ".join(f"{side} {about.instruction!r}" for side, about in kinds.items()))]
+    if manifest.images:
+        last = manifest.images.stages[-1]
+        rows.append(
+            ("images", f"{last.min_pixels:,} to {last.max_pixels:,} pixels, a token per {_token_side(manifest)}")
+        )
+    return rows
+
+
+def _token_side(manifest: Manifest) -> str:
+    images = manifest.images
+    side = images.patch_size * images.merge_size if images else 0
+    return f"{side} x {side}"

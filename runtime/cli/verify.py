@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="bundle directory")
     option(parser, "--against", metavar="SOURCE", help="the checkpoint it came from: compare with PyTorch")
     option(parser, "--revision", help="branch, tag or commit, if SOURCE is a hub id")
+    option(parser, "--adapter", metavar="adapter.pt", help="the adapter it was exported with, if any")
     encoder_options(parser)
     json_switch(parser)
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.against:
         pipeline = importlib.import_module("smartrt.export.command").load_pipeline()
         try:
-            result["verified"] = pipeline.compare(encoder.bundle, args.against, args.revision)
+            result["verified"] = pipeline.compare(encoder.bundle, args.against, args.revision, adapter=args.adapter)
         except ParityError as error:
             note(f"smartrt: {error}")
             result |= {"verified": None, "ok": False}

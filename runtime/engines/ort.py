@@ -33,7 +33,7 @@ except ImportError as error:
         f"ONNX Runtime is installed and does not load: {' '.join(str(error).split())}"
     ) from error
 
-_DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32", "tensor(float16)": "float16"}
+_DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 

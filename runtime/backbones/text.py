@@ -1,0 +1,72 @@
+"""Text encoders: ids and mask into the graph `encoder`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..batching import pad
+from ..engines import open_engine, run_checked
+from ..text import TextTokenizer
+from .base import Prepared, check_interface
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..bundle import Bundle
+    from ..engines import Engine
+    from ..items import ParsedItem
+    from ..manifest import QueryMask, Side
+
+
+class TextBackbone:
+    """A text encoder of one bundle on one engine. See `Backbone`."""
+
+    def __init__(self, bundle: Bundle, tokenizer: TextTokenizer, engine: Engine) -> None:
+        self.tokenizer = tokenizer
+        self.engine = engine
+        self._entry = bundle.manifest.tokenizer
+
+    @classmethod
+    def open(cls, bundle: Bundle, *, engine: str, device: str, **options: Any) -> TextBackbone:
+        """Load tokenizer and graph, and compare both with the manifest."""
+        tokenizer = TextTokenizer.open(bundle)
+        loaded = open_engine(bundle, "encoder", engine=engine, device=device, **options)
+        manifest = bundle.manifest
+        expected: dict[str, tuple[str | int, ...]] = {
+            **dict.fromkeys(manifest.graphs["encoder"].inputs, ("batch", "length")),
+            "pooled": ("batch", manifest.dims.pooled),
+            "token_states": ("batch", "length", manifest.dims.token),
+        }
+        check_interface(bundle, "encoder", loaded, expected)
+        return cls(bundle, tokenizer, loaded)
+
+    @property
+    def max_length(self) -> int:
+        """See `Backbone`."""
+        return self.tokenizer.max_length
+
+    def prepare(self, items: Sequence[ParsedItem], side: Side, query_mask: QueryMask) -> Iterator[Prepared]:  # noqa: ARG002  (all tokens are text)
+        """See `Backbone`."""
+        for text in self.tokenizer([item.text or "" for item in items], side):
+            yield Prepared(text.ids, text.keep, text.truncated)
+
+    def run(self, batch: Sequence[Prepared]) -> tuple[NDArray[np.float32], list[NDArray[Any]]]:
+        """See `Backbone`."""
+        ids, mask = pad([item.ids for item in batch], self._entry.pad_id, self._entry.padding_side)
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        wanted = {spec.name for spec in self.engine.inputs}
+        outputs = run_checked(self.engine, {name: array for name, array in feeds.items() if name in wanted})
+        states = [row[kept] for row, kept in zip(outputs["token_states"], mask.astype(bool), strict=True)]
+        return outputs["pooled"], states
+
+    def describe(self, item: Prepared) -> list[str]:
+        """See `Backbone`."""
+        return self.tokenizer.pieces(item.ids[item.keep])
+
+    def close(self) -> None:
+        """See `Backbone`."""
+        self.engine.close()
