@@ -12,7 +12,7 @@ from smartrt.cli.options import Parser, encoder_options, json_switch, open_encod
 from smartrt.cli.terminal import progress, say, say_json, table
 from smartrt.errors import MissingDependencyError, TruncationWarning
 
-from . import accuracy, coldstart
+from . import accuracy, coldstart, preprocess
 from .dataset import RetrievalSet
 from .machine import describe
 from .metrics import METRICS
@@ -36,11 +36,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(start, "--source", help="the checkpoint the bundle came from, for PyTorch", required=True)
     option(start, "--rounds", help="starts of each contender", type=positive, default=7)
     json_switch(start)
+    pixels = actions.add_parser("preprocess", help="a page's bytes to patches, against transformers' processors")
+    pixels.add_argument("bundle", help="bundle directory that takes images")
+    option(pixels, "--rounds", help="processes of each contender", type=positive, default=7)
+    json_switch(pixels)
 
 
 def run(args: argparse.Namespace) -> int:
     """Dispatch to the measurement."""
-    return {"accuracy": _accuracy, "coldstart": _coldstart}[args.action](args)
+    return {"accuracy": _accuracy, "coldstart": _coldstart, "preprocess": _preprocess}[args.action](args)
 
 
 def _accuracy(args: argparse.Namespace) -> int:
@@ -72,10 +76,34 @@ def _print_accuracy(result: dict[str, Any]) -> None:
         say(f"  {line}")
 
 
-def _coldstart(args: argparse.Namespace) -> int:
+def _need_pytorch() -> None:
     for name in ("torch", "transformers"):
         if importlib.util.find_spec(name) is None:
             raise MissingDependencyError(f"the PyTorch side needs {name}: pip install 'smartrt[export]'")
+
+
+def _preprocess(args: argparse.Namespace) -> int:
+    _need_pytorch()
+    machine = describe()
+    with progress("preprocessing", args.rounds * len(preprocess.contenders())) as bar:
+        result = preprocess.measure(Path(args.bundle), args.rounds, bar.advance)
+    if args.json:
+        say_json({"machine": machine, "bundle": args.bundle, "result": result})
+        return 0
+    rows = [["", "one page ms", f"{preprocess.PAGES} pages ms", "their memory MB", "one page", "pages", "memory"]]
+    for name, values in result["contenders"].items():
+        ratio = result["over_smartrt"][name]
+        measured = [f"{values['page_ms']:.1f}", f"{values['pages_ms']:.0f}", f"{values['pages_peak_mb']:.0f}"]
+        rows.append([name, *measured, *(f"{ratio[key]:.2f}x" for key in ("page_ms", "pages_ms", "pages_peak_mb"))])
+    for line in table(rows, right=frozenset(range(1, 7))):
+        say(line)
+    if "transformers-fast" not in result["contenders"]:
+        say("transformers' fast processor needs torchvision, which is not installed")
+    return 0
+
+
+def _coldstart(args: argparse.Namespace) -> int:
+    _need_pytorch()
     bundle = Bundle.open(args.bundle)
     machine = describe()
     with progress("cold start", (args.rounds + 1) * len(coldstart.CONTENDERS)) as bar:

@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("no checkpoint was given: smartrt export SOURCE -o NAME.smartrt")
     pipeline = load_pipeline()
     if args.list:
-        names = importlib.import_module("smartrt.export.onnx_config").supported_model_types()
+        known = importlib.import_module("smartrt.export.onnx_config").supported_model_types()
+        names = sorted([*known, *importlib.import_module("smartrt.models.qwen_vl.load").FAMILIES])
         say_json(names) if args.json else say("\n".join(names))
         return 0
     name = args.source.rstrip("/").rsplit("/", 1)[-1]

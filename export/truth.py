@@ -51,7 +51,9 @@ class Truth:
     def _of_qwen_vl(cls, reference: QwenVLReference) -> Truth:
         items = picture_items(reference.preset.max_images)
         traces = [(side, item, reference.trace(item, side)) for side in get_args(Side) for item in items[side]]
-        embeddings = {side: reference.encode(items[side], side) for side in items}
+        embeddings = {
+            side: reference.embeddings([trace for other, _, trace in traces if other == side]) for side in items
+        }
         name = type(reference.backbone.model).__name__
         against = f"PyTorch float32, each item alone ({name}, preset {reference.preset_name})"
         return cls(against, items, embeddings, traces)

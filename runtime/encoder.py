@@ -140,6 +140,12 @@ class Encoder:
             yield self._encode(chunk, side, allow_empty, first)
             first += len(chunk)
 
+    def check(self, item: Item, side: Side, where: str) -> None:
+        """Tokenise `item` and decode its images, and forget them: raises InputError naming `where` if it cannot be."""
+        parsed = parse_item(item, where, self.bundle.manifest.modalities, allow_empty=True)
+        for _ in self.backbone.prepare([parsed], side, "bundle"):
+            pass
+
     def describe(self, item: Item, side: Side) -> list[str]:
         """What each token vector of `item` belongs to: a piece of text, or a place in an image."""
         parsed = parse_item(item, side, self.bundle.manifest.modalities, allow_empty=True)

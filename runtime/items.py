@@ -64,7 +64,7 @@ def parse_item(item: Item, where: str, modalities: Sequence[str], *, allow_empty
 def _check_keys(parts: Mapping[str, Any], where: str, modalities: Sequence[str]) -> None:
     known = _KEYS if "image" in modalities else {"text"}
     unknown = sorted(map(str, set(parts) - known))
-    if "video" in unknown:
+    if "video" in unknown and "image" in modalities:
         raise InputError(f"{where} has a video: video is not supported yet; give single frames as images")
     if unknown:
         takes = "text, image and instruction" if "image" in modalities else "text only, as {'text': …}"

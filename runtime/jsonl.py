@@ -24,18 +24,26 @@ class Record:
     text: str
     meta: dict[str, Any]
 
+    def load(self) -> str:
+        """What an encoder takes: this makes a record a `corpus.Source`."""
+        return self.text
 
-def check_records(path: Path, *, allow_empty: bool) -> int:
+    def about(self) -> dict[str, Any]:
+        """What comes back with a hit: everything but the id."""
+        return self.meta | {"text": self.text}
+
+
+def check_records(path: Path, *, allow_empty: bool, images: bool = False) -> int:
     """Read the whole file once, so that a bad line is known before hours of work, and count its lines.
 
     Raises:
         InputError: A line is not valid, an id comes twice, or a text is empty and that is not allowed.
     """
     first_line: dict[str, int] = {}
-    for number, record in _numbered(path):
+    for number, record in _numbered(path, images=images):
         if record.id in first_line:
             raise InputError(f"{path} line {number}: id {record.id!r} was used on line {first_line[record.id]} already")
-        if not record.text.strip() and not allow_empty:
+        if not record.text.strip() and not allow_empty and not (images and record.meta.get("image")):
             raise InputError(
                 f"{path} line {number}: document {record.id!r} has an empty text; remove it, or pass --allow-empty"
             )
@@ -45,26 +53,26 @@ def check_records(path: Path, *, allow_empty: bool) -> int:
     return len(first_line)
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """The records of a file, one at a time.
+def read_records(path: Path, *, images: bool = False) -> Iterator[Record]:
+    """The records of a file, one at a time; with `images`, a line may have an ``image`` instead of a text.
 
     Raises:
         InputError: The file cannot be read, or a line is not UTF-8, not JSON, or lacks id or text.
     """
-    return (record for _, record in _numbered(path))
+    return (record for _, record in _numbered(path, images=images))
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, Record]]:
+def _numbered(path: Path, *, images: bool) -> Iterator[tuple[int, Record]]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parse(line, f"{path} line {number}")
+                    yield number, _parse(line, f"{path} line {number}", images=images)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _parse(line: bytes, where: str) -> Record:
+def _parse(line: bytes, where: str, *, images: bool) -> Record:
     try:
         data = json.loads(line.decode("utf-8"), parse_constant=_refuse)
         if b"\\u" in line:
@@ -78,6 +86,8 @@ def _parse(line: bytes, where: str) -> Record:
         raise InputError(f"{where} is not JSON: {reason}") from None
     if not isinstance(data, dict):
         raise InputError(f"{where} must be an object with id and text, got {line.decode().strip()[:40]!r}")
+    if images and data.get("image"):
+        data.setdefault("text", "")
     for key in ("id", "text"):
         if not isinstance(data.get(key), str) or (key == "id" and not data[key]):
             raise InputError(f"{where} needs {key!r} as a string, got {data.get(key)!r:.40}")

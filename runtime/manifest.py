@@ -119,10 +119,10 @@ class Chat:
         query: Templates of queries.
         document: Templates of documents.
         image_span: What stands for one image; its placeholder is repeated once per visual token.
-        end_sentence: Strip the instruction and end it with a full stop unless punctuation ends it.
+        end_sentence: Strip an item's instruction and end it with a full stop unless punctuation ends it.
         empty_text: Stands for an item without text and image.
         suffix_ids: What the tokenizer's own post-processor appends; a cut at `max_length` keeps it.
-        pool_before_id: The pooled vector is read before the first token of this id, or at the last token.
+        pool_before_id: The pooled vector is read before the last token of this id, or at the last token.
         positions: ``mrope`` or 0, 1, 2 … on all three axes.
     """
 

@@ -41,7 +41,14 @@ _CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.2686
 _HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
-def build(preset: str, directory: Path, *, dtype: torch.dtype = torch.float32, base_class: bool = False) -> Path:
+def build(
+    preset: str,
+    directory: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    base_class: bool = False,
+    processor: Path | None = None,
+) -> Path:
     """Write a checkpoint for `preset` to `directory`; the same arguments write the same weights.
 
     Args:
@@ -49,8 +56,9 @@ def build(preset: str, directory: Path, *, dtype: torch.dtype = torch.float32, b
         directory: Where to write.
         dtype: Of the stored weights.
         base_class: Save the keys as the class without the language-model head has them.
+        processor: Take tokenizer, chat template and pixel configuration from this directory.
     """
-    tokenizer = _tokenizer(preset)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(processor) if processor else _tokenizer(preset)
     tokenizer.save_pretrained(directory)
     size = len(tokenizer) + 3  # published tables have more rows than the tokenizer has entries
     qwen3 = PRESETS[preset].family == "qwen3-vl"
@@ -69,7 +77,9 @@ def build(preset: str, directory: Path, *, dtype: torch.dtype = torch.float32, b
         "rescale_factor": 1 / 255,
         "size": {"shortest_edge": 3136, "longest_edge": 40_000},
     }
-    _write(directory / "preprocessor_config.json", pixels | (_HALF if qwen3 else _CLIP))
+    if processor:
+        pixels = json.loads((processor / "preprocessor_config.json").read_text(encoding="utf-8"))
+    _write(directory / "preprocessor_config.json", (_HALF if qwen3 else _CLIP) | pixels)
     return directory
 
 

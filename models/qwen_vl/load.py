@@ -22,8 +22,6 @@ FAMILIES: dict[str, Literal["qwen3-vl", "qwen2-vl"]] = {"qwen3_vl": "qwen3-vl", 
 
 _CLASSES = {"qwen3-vl": "Qwen3VLForConditionalGeneration", "qwen2-vl": "Qwen2VLForConditionalGeneration"}
 _STATIC_ROPES = ("default", "linear", "yarn", "llama3", "mrope")
-# Checkpoints saved from the base class have keys without "model.": the generating class would load none of them.
-_BASE_KEYS = {"^language_model": "model.language_model", "^visual": "model.visual"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ def read_token_table(checkpoint: Checkpoint) -> torch.Tensor:
 
 
 def _load_model(checkpoint: Checkpoint, family: str) -> Any:
-    mapping = {"key_mapping": _BASE_KEYS} if family == "qwen3-vl" and _saved_from_base(checkpoint) else {}
+    # The generating class takes keys with and without "model."; the base class loads nothing of a published
+    # checkpoint and only warns. What is missing is an error either way.
     try:
         loaded, report = getattr(transformers, _CLASSES[family]).from_pretrained(
             checkpoint.path,
@@ -94,7 +93,6 @@ def _load_model(checkpoint: Checkpoint, family: str) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **mapping,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ExportError(f"cannot load {checkpoint.name}: {' '.join(str(error).split())[:300]}") from error
@@ -106,11 +104,6 @@ def _load_model(checkpoint: Checkpoint, family: str) -> Any:
             "it was saved from another class, or is incomplete"
         )
     return loaded.model.eval()
-
-
-def _saved_from_base(checkpoint: Checkpoint) -> bool:
-    with safe_open(checkpoint.weight_files()[0], framework="pt") as file:
-        return all(not key.startswith("model.") for key in file.keys())  # noqa: SIM118
 
 
 def _pixels(checkpoint: Checkpoint, config: Any) -> PixelConfig:

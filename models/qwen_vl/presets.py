@@ -8,6 +8,7 @@ prompts of Code-kunkun/LamRA.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +71,7 @@ _VLM2VEC = {
     "text": "{text}",
     "image": "{images} ",
     "image+text": "{images} {text}",
+    "instruction": "{instruction}",
     "instruction+text": "{instruction} {text}",
     "instruction+image": "{images} {instruction}",
     "instruction+image+text": "{images} {instruction} {text}",
@@ -79,6 +81,7 @@ _LAMRA_PARTS = {
     "text": ("{text}", "sentence"),
     "image": ("{images}", "image"),
     "image+text": ("{images}{text}", "image and sentence"),
+    "instruction": (" {instruction}", "sentence"),
     "instruction+text": (" {instruction}\n{text}", "sentence"),
     "instruction+image": ("{images} {instruction}", "image and sentence"),
     "instruction+image+text": ("{images} {instruction}\n{text}", "image and sentence"),
@@ -171,7 +174,7 @@ def choose_preset(family: str, source: str, given: str | None) -> tuple[str, Pre
     """
     fitting = [name for name, preset in PRESETS.items() if preset.family == family]
     if given is None:
-        named = [name for name in fitting if any(word in source.lower() for word in PRESETS[name].names)]
+        named = [name for name in fitting if any(_has_word(source.lower(), word) for word in PRESETS[name].names)]
         if len(named) != 1:
             raise ExportError(
                 f"{source!r} does not say which embedding model it is: add --preset, one of {', '.join(fitting)}"
@@ -180,3 +183,8 @@ def choose_preset(family: str, source: str, given: str | None) -> tuple[str, Pre
     if given not in fitting:
         raise ExportError(f"--preset {given} does not fit a {family} checkpoint; there are: {', '.join(fitting)}")
     return given, PRESETS[given]
+
+
+def _has_word(name: str, word: str) -> bool:
+    """Whether `word` stands in `name` by itself: ``gme`` is in ``gme-Qwen2-VL`` and not in ``segmentation``."""
+    return re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", name) is not None

@@ -81,17 +81,21 @@ class QwenVLReference:
 
     def encode(self, items: Sequence[Any], side: Side) -> Embeddings:
         """Encode each item alone. ``truncated`` is left zero: the reference does not count."""
-        traces = [self.trace(item, side) for item in items]
+        return self.embeddings([self.trace(item, side) for item in items])
+
+    def embeddings(self, traces: Sequence[Trace]) -> Embeddings:
+        """What the traced items encode to."""
         pooled = np.stack([trace.pooled for trace in traces])
         tokens = [self._kept(trace) for trace in traces]
-        return Embeddings(pooled, TokenStates.from_arrays(tokens), np.zeros(len(items), np.int64))
+        return Embeddings(pooled, TokenStates.from_arrays(tokens), np.zeros(len(traces), np.int64))
 
     @torch.inference_mode()
     def trace(self, item: Any, side: Side) -> Trace:
         """Run one item and keep what passed between the parts."""
         parts: Mapping[str, Any] = {"text": item} if isinstance(item, str) else item
         pixel_values, grids = self._pixels(images_of(parts))
-        ids = self._tokenize(render(self.preset_name, parts, side, self.tokenizer), grids)
+        default = (self.preset.query if side == "query" else self.preset.document).instruction
+        ids = self._tokenize(render(self.preset_name, parts, side, self.tokenizer, default), grids)
         visual, deepstack = self._see(pixel_values, grids)
         embeds = self.backbone.model.get_input_embeddings()(ids)
         if visual is not None:
@@ -195,6 +199,8 @@ class QwenVLReference:
         if not self.preset.pool_before:
             return len(ids) - 1
         (token,) = self._ids((self.preset.pool_before,))
+        if token not in ids:
+            raise ExportError(f"the prompt has no {self.preset.pool_before}, which the pooled vector is read before")
         return int(np.argmax(ids == token)) - 1
 
     def _kept(self, trace: Trace) -> np.ndarray:

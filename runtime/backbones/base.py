@@ -6,10 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..engines.axes import axes_of
 from ..errors import CorruptBundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -72,14 +73,15 @@ class Backbone(Protocol):
         """Give back the engines' memory."""
 
 
-def check_interface(bundle: Bundle, graph: str, engine: Engine, expected: Mapping[str, tuple[str | int, ...]]) -> None:
+def check_interface(bundle: Bundle, graph: str, engine: Engine) -> None:
     """Compare the axes of a loaded graph with what the manifest makes us expect.
 
     Raises:
         CorruptBundleError: They differ.
     """
+    expected = axes_of(bundle.manifest, graph)
     found = {spec.name: spec.axes for spec in (*engine.inputs, *engine.outputs)}
     if found != expected:
         raise CorruptBundleError(
-            f"{bundle.path}: graph {graph} has {found}, the manifest says {dict(expected)}; export it again"
+            f"{bundle.path}: graph {graph} has {found}, the manifest says {expected}; export it again"
         )

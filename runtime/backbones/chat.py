@@ -101,29 +101,32 @@ class ChatTokenizer:
                 f"{self._max_length:,}: give fewer or smaller images"
             )
         kept = np.array([*ids[:room], *suffix], np.int64)
+        if not len(kept):
+            raise InputError(f"{item.where} is empty: its prompt has no token; give it a text or an instruction")
         if self._chat.pool_before_id is None:
             return Rendered(kept, tuple(starts), truncated, len(kept) - 1)
         # The template's own token is the last one: a user's text stands before it.
-        found = np.flatnonzero(kept == self._chat.pool_before_id)
-        if truncated or not len(found) or not found[-1]:
+        place = max((at for at, token in enumerate(ids) if token == self._chat.pool_before_id), default=0)
+        if not 0 < place < room:
             raise InputError(
-                f"{item.where}: its text is {truncated:,} tokens too long, and the token that is pooled would be cut: "
+                f"{item.where}: its text is {truncated:,} tokens too long and would push out the one that is pooled: "
                 "shorten it"
             )
-        return Rendered(kept, tuple(starts), 0, int(found[-1]) - 1)
+        return Rendered(kept, tuple(starts), truncated, place - 1)
 
     def _choose(self, item: ParsedItem, side: SideTemplates) -> tuple[str, dict[str, str]]:
-        instruction = (item.instruction or "") if side.own_instruction else ""
-        instruction = self._sentence(instruction) or self._sentence(side.instruction)
-        text = item.text
-        if text is None and not item.images:
-            text = self._chat.empty_text
-        kinds = [("instruction", bool(instruction)), ("image", bool(item.images)), ("text", text is not None)]
-        parts = "+".join(name for name, present in kinds if present)
+        own = self._sentence(item.instruction or "") if side.own_instruction else ""
+        instruction = own or side.instruction
+        text = self._chat.empty_text if item.text is None and not item.images else item.text or ""
+        kinds = [("instruction", bool(instruction)), ("image", bool(item.images)), ("text", bool(text))]
+        names = [name for name, present in kinds if present]
+        parts = "+".join(names)
+        if parts not in side.templates and "text" not in names:
+            parts = "+".join([*names, "text"])  # written as a text that happens to be empty
         template = side.templates.get(parts)
         if template is None:
             raise InputError(f"{item.where} consists of {parts}; this bundle takes {', '.join(sorted(side.templates))}")
-        return template, {"{instruction}": instruction, "{text}": text or ""}
+        return template, {"{instruction}": instruction, "{text}": text}
 
     def _sentence(self, instruction: str) -> str:
         """Qwen3VLEmbedder.format_model_input: stripped, ended by a full stop unless punctuation ends it."""

@@ -66,7 +66,7 @@ class QwenVLBackbone:
 
         def open_graph(name: str) -> Engine:
             loaded = open_engine(bundle, name, engine=engine, device=device, **options)
-            check_interface(bundle, name, loaded, _interface(bundle, name))
+            check_interface(bundle, name, loaded)
             return loaded
 
         return cls(bundle, open_graph, image_limits)
@@ -202,32 +202,3 @@ class QwenVLBackbone:
         if entry.position_grid is not None:
             feeds["taps"], feeds["tap_weights"] = position_taps(*place, entry.position_grid)
         return feeds
-
-
-def _interface(bundle: Bundle, graph: str) -> dict[str, tuple[str | int, ...]]:
-    """Axes of every input and output that the manifest makes us expect."""
-    manifest = bundle.manifest
-    images, table = cast("Images", manifest.images), cast("TokenTable", manifest.token_table)
-    group, hidden, block = images.merge_size**2, table.dim, ("image", "block")
-    axes: dict[str, dict[str, tuple[str | int, ...]]] = {
-        "vision": {
-            "patches": (*block, group, 3 * images.patch_size**2),
-            "rotary": (*block, group, images.rotary_dim),
-            "valid": block,
-            "taps": (*block, group, 4),
-            "tap_weights": (*block, group, 4),
-            "tokens": (*block, hidden),
-            "deepstack": (images.deepstack_layers, *block, hidden),
-        },
-        "decoder": {
-            "inputs_embeds": ("batch", "length", hidden),
-            "position_ids": (3, "batch", "length"),
-            "pooled_index": ("batch",),
-            "deepstack": (images.deepstack_layers, "row", hidden),
-            "deepstack_index": ("batch", "length"),
-            "pooled": ("batch", manifest.dims.pooled),
-            "token_states": ("batch", "length", manifest.dims.token),
-        },
-    }
-    entry = manifest.graphs[graph]
-    return {name: axes[graph][name] for name in (*entry.inputs, *entry.outputs)}

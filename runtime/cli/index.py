@@ -6,15 +6,18 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..bundle import Bundle
+from ..corpus import Corpus
 from ..errors import CorruptIndexError, SmartrtError, TruncationWarning
 from ..index import Index
 from ..index.build import fill
-from ..jsonl import check_records, read_records
 from .options import Parser, encoder_options, json_switch, open_encoder, option, positive, switch
 from .terminal import note, progress, say, say_json
 
 if TYPE_CHECKING:
     import argparse
+
+    from ..errors import InputError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     build = actions.add_parser("build", help="encode a corpus into an index")
     build.add_argument("bundle", help="bundle directory")
-    build.add_argument("corpus", help="JSON Lines: id, text, and anything else to come back with a hit")
+    build.add_argument(
+        "corpus", help="JSON Lines (id, text or image, and anything else to come back with a hit), or a folder of files"
+    )
     option(build, "--output", "-o", metavar="DIR", required=True, help="index directory to make")
     switch(build, "--resume", help="add to an existing index what it does not hold yet")
+    switch(build, "--skip-bad", help="leave out documents that cannot be used, and say which, instead of stopping")
     switch(build, "--allow-empty", help="index empty texts instead of refusing them")
     option(
         build, "--commit-mb", type=positive, default=64, metavar="MB",
@@ -44,19 +50,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
-    corpus, output = Path(args.corpus), Path(args.output)
-    total = check_records(corpus, allow_empty=args.allow_empty)
-    with open_encoder(args) as encoder:
+    output, skipped = Path(args.output), []
+
+    def skip(name: str, error: InputError) -> None:
+        skipped.append(name)
+        note(f"smartrt: left out: {error}")
+
+    bundle = Bundle.open(args.bundle)
+    corpus = Corpus.open(Path(args.corpus), bundle.manifest.modalities, allow_empty=args.allow_empty)
+    for name, error in corpus.bad:
+        if not args.skip_bad:
+            raise error
+        skip(name, error)
+    if corpus.ignored:
+        note(f"smartrt: {corpus.ignored:,} files of {args.corpus} are of kinds that this bundle does not index")
+    with open_encoder(args, bundle) as encoder:
         index = Index.open(output, encoder) if args.resume and output.exists() else Index.create(output, encoder)
-        with progress("indexing", total) as bar, warnings.catch_warnings():
+        with progress("indexing", corpus.count) as bar, warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # one a window; the summary counts them all
             try:
                 fill(
-                    index, encoder, read_records(corpus),
-                    commit_bytes=args.commit_mb << 20, allow_empty=args.allow_empty, advance=bar.advance,
+                    index, encoder, corpus, commit_bytes=args.commit_mb << 20, allow_empty=args.allow_empty,
+                    skip_bad=skip if args.skip_bad else None, advance=bar.advance,
                 )  # fmt: skip
             except (KeyboardInterrupt, SmartrtError) as error:
-                raise _stopped(error, index, total) from None
+                raise _stopped(error, index, corpus.count) from None
+    if skipped:
+        note(f"smartrt: {len(skipped):,} documents were left out")
     return _info(args, index)
 
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "export": ("smartrt.export.command", "turn a checkpoint into a bundle"),
     "inspect": ("smartrt.cli.inspect", "show what a bundle is"),
     "verify": ("smartrt.cli.verify", "check a bundle's files and outputs, or compare it with PyTorch"),
-    "encode": ("smartrt.cli.encode", "write the vectors of texts to a file"),
+    "encode": ("smartrt.cli.encode", "write the vectors of texts and images to a file"),
     "index": ("smartrt.cli.index", "build, describe or check an index"),
     "search": ("smartrt.cli.search", "ask an index"),
     "explain": ("smartrt.cli.explain", "show which tokens of a document answer a query"),

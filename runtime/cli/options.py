@@ -11,6 +11,7 @@ from ..bundle import Bundle
 from ..encoder import TOKEN_BUDGET, Encoder
 from ..engines import ENGINES
 from ..errors import OptionError
+from ..images.limits import ImageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,13 +93,19 @@ def encoder_options(parser: argparse.ArgumentParser) -> None:
     option(parser, "--device", help="cpu, cuda or cuda:N", default="cpu")
     option(parser, "--threads", help="threads of the engine (default: all cores)", type=int)
     option(parser, "--token-budget", help="padded tokens per engine call", type=int, default=TOKEN_BUDGET)
+    option(
+        parser, "--max-image-pixels", help="refuse images with more", type=positive, default=ImageLimits.max_pixels
+    )  # fmt: skip
 
 
 def open_encoder(args: argparse.Namespace, bundle: Bundle | None = None) -> Encoder:
     """Load `bundle`, or the one at ``args.bundle``, with the options of `encoder_options`."""
     opened = bundle or Bundle.open(args.bundle)
     given = {} if args.threads is None else {"threads": args.threads}
-    return Encoder.from_bundle(opened, engine=args.engine, device=args.device, token_budget=args.token_budget, **given)
+    limits = ImageLimits(max_pixels=args.max_image_pixels)
+    return Encoder.from_bundle(
+        opened, engine=args.engine, device=args.device, token_budget=args.token_budget, image_limits=limits, **given
+    )
 
 
 def _variable(flag: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ..errors import InputError
 from ..index import Index
+from ..manifest import QueryMask
 from .options import encoder_options, json_switch, open_encoder, option, positive
 from .terminal import flush, note, say, say_json
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..encoder import Encoder
     from ..index import Hit
+    from ..items import Item
 
 _HITS = 10
 _SNIPPET = 100
@@ -27,6 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="bundle directory, the one that filled the index")
     parser.add_argument("index", help="index directory")
     parser.add_argument("query", nargs="*", help="queries; without any, one per line of standard input")
+    option(parser, "--image", metavar="FILE", help="ask with this image, or with each query and this image")
+    option(parser, "--instruction", help="the instruction of the queries, instead of the bundle's")
+    option(
+        parser, "--query-mask", default="bundle", choices=get_args(QueryMask),
+        help="text-only keeps the tokens of the query's image out of late interaction",
+    )  # fmt: skip
     option(parser, "-k", help=f"hits per query (default: {_HITS}, or all there are)", type=positive)
     option(parser, "--pooled", help="weight of the single-vector score (default: the bundle's)", type=float)
     option(parser, "--late", help="weight of the late-interaction score (default: the bundle's)", type=float)
@@ -38,13 +46,15 @@ def run(args: argparse.Namespace) -> int:
     """Answer the queries given, or those typed."""
     with open_encoder(args) as encoder:
         index = Index.open(args.index, encoder)
-        if args.query:
-            answers = _answer(index, encoder, args.query, args)
+        if args.query or args.image:
+            queries = args.query or [""]
+            answers = _answer(index, encoder, queries, args)
             if args.json:
-                say_json([{"query": text, "hits": hits} for text, hits in zip(args.query, answers, strict=True)])
+                pairs = zip(queries, answers, strict=True)
+                say_json([{"query": text or args.image, "hits": hits} for text, hits in pairs])
             else:
-                for text, hits in zip(args.query, answers, strict=True):
-                    _print(text, hits)
+                for text, hits in zip(queries, answers, strict=True):
+                    _print(text or args.image, hits)
             return 0
         for text in _typed():
             started = time.perf_counter()
@@ -61,15 +71,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _answer(index: Index, encoder: Encoder, queries: list[str], args: argparse.Namespace) -> list[list[Hit]]:
     for position, text in enumerate(queries):
-        if not text.strip():
+        if not text.strip() and not args.image:
             raise InputError(f"query {position} is empty: give it a text")
     scoring = encoder.bundle.manifest.scoring
     return index.search(
-        encoder.encode_query(queries),
+        encoder.encode_query([_item(text, args) for text in queries], query_mask=args.query_mask),
         k=args.k or min(_HITS, len(index)),
         pooled=scoring.pooled_weight if args.pooled is None else args.pooled,
         late=scoring.late_weight if args.late is None else args.late,
     )
+
+
+def _item(text: str, args: argparse.Namespace) -> Item:
+    """A query with what the flags add to it."""
+    extra = {"image": args.image, "instruction": args.instruction}
+    given = {key: value for key, value in extra.items() if value is not None}
+    if not given:
+        return text
+    return given | ({"text": text} if text.strip() else {})
 
 
 def _typed() -> Iterator[str]:
@@ -91,6 +110,6 @@ def _typed() -> Iterator[str]:
 def _print(query: str, hits: list[Hit]) -> None:
     say(query)
     for place, hit in enumerate(hits, start=1):
-        text = hit.meta.get("text", "") if isinstance(hit.meta, dict) else ""
+        text = str(hit.meta.get("text") or "") if isinstance(hit.meta, dict) else ""
         snippet = " ".join(text.split())[:_SNIPPET]
         say(f"{place:>3}  {hit.score:.4f} = {hit.pooled:.4f} pooled, {hit.late:.4f} late  {hit.id}  {snippet}")

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     import argparse
 
     from ..encoder import Encoder
+    from ..items import Item
 
 _TEXTS = (
     "Late interaction compares token vectors pair by pair.",
     "x",
     "Zehn zahme Ziegen zogen zehn Zentner Zucker.",
 )
+_RAMP = np.indices((96, 160)).sum(axis=0).astype(np.uint8)
 _TOLERANCE = 1e-5
 
 
@@ -63,11 +65,18 @@ def run(args: argparse.Namespace) -> int:
     return 0 if result["ok"] else 1
 
 
+def _items(encoder: Encoder) -> list[Item]:
+    """Texts, and a picture for a bundle that takes one."""
+    images: list[Item] = [{"image": _RAMP, "text": "a ramp"}]
+    return [*_TEXTS, *(images if "image" in encoder.bundle.manifest.modalities else [])]
+
+
 def _batch_against_single(encoder: Encoder) -> float:
-    batch = encoder.encode_document(_TEXTS)
+    items = _items(encoder)
+    batch = encoder.encode_document(items)
     worst = 0.0
-    for i, text in enumerate(_TEXTS):
-        single = encoder.encode_document(text)
+    for i, item in enumerate(items):
+        single = encoder.encode_document(item)
         worst = max(
             worst,
             float(np.abs(single.pooled[0] - batch.pooled[i]).max()),
@@ -77,6 +86,6 @@ def _batch_against_single(encoder: Encoder) -> float:
 
 
 def _norm_error(encoder: Encoder) -> float:
-    result = encoder.encode_document(_TEXTS)
+    result = encoder.encode_document(_items(encoder))
     vectors = [result.tokens.values] + ([result.pooled] if encoder.bundle.manifest.normalized else [])
     return max(float(np.abs(np.linalg.norm(rows, axis=1) - 1).max()) for rows in vectors)

@@ -1,7 +1,7 @@
-"""An engine without a model: token states are arithmetic on the token id.
+"""An engine without a model: vectors are arithmetic on ids and pixels.
 
 Deterministic on every machine, independent of padding and batch, and fast: for the tests of programs
-that use smartrt, for examples, and for smartrt's own tests. It ranks by shared tokens, nothing more.
+that use smartrt, for examples, and for smartrt's own tests. It ranks by shared tokens and pixels, nothing more.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import EngineError, OptionError
+from .axes import axes_of
 from .base import TensorSpec, build_options
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from .base import Feeds
 
 _GOLDEN = (5**0.5 - 1) / 2
+_WHOLE = (
+    "input_ids", "attention_mask", "token_type_ids", "valid", "taps", "position_ids", "pooled_index", "deepstack_index",
+)  # fmt: skip
+_DTYPES = dict.fromkeys(_WHOLE, "int64") | {"patches": "uint8"}
 
 
 @dataclass(frozen=True)
@@ -31,32 +36,66 @@ class FakeOptions:
 
 
 class FakeEngine:
-    """The interface of a text encoder with arithmetic inside.
+    """The interface of one graph with arithmetic inside. Subclasses say what is computed."""
 
-    The state of id ``t`` is the unit vector along ``sin((t + 1) (j + 1) golden)``; the pooled vector is
-    the normalised mean over valid tokens.
-    """
-
-    def __init__(self, inputs: tuple[str, ...], pooled_dim: int, token_dim: int) -> None:
-        self.inputs = tuple(TensorSpec(name, "int64", ("batch", "length")) for name in inputs)
-        self.outputs = (
-            TensorSpec("pooled", "float32", ("batch", pooled_dim)),
-            TensorSpec("token_states", "float32", ("batch", "length", token_dim)),
-        )
+    def __init__(self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
         self._closed = False
 
     def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """See `Engine.run`."""
         if self._closed:
             raise EngineError("this engine is closed; open the encoder again")
-        ids, mask = feeds["input_ids"], feeds["attention_mask"].astype(bool)
-        pooled_dim, token_dim = (int(spec.axes[-1]) for spec in self.outputs)
-        pooled = np.stack([_unit(_wave(row[keep], pooled_dim).sum(0)) for row, keep in zip(ids, mask, strict=True)])
-        return {"pooled": pooled, "token_states": _unit(_wave(ids, token_dim))}
+        return self._compute(feeds)
 
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed = True
+
+    def _compute(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        raise NotImplementedError
+
+    def _dim(self, output: str) -> int:
+        return next(int(spec.axes[-1]) for spec in self.outputs if spec.name == output)
+
+
+class FakeEncoder(FakeEngine):
+    """A text encoder.
+
+    The state of id ``t`` is the unit vector along ``sin((t + 1) (j + 1) golden)``; the pooled vector is
+    the normalised mean over valid tokens.
+    """
+
+    def _compute(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        ids, mask = feeds["input_ids"], feeds["attention_mask"].astype(bool)
+        dim = self._dim("pooled")
+        pooled = np.stack([_unit(_wave(row[keep], dim).sum(0)) for row, keep in zip(ids, mask, strict=True)])
+        return {"pooled": pooled, "token_states": _unit(_wave(ids, self._dim("token_states")))}
+
+
+class FakeVision(FakeEngine):
+    """A vision tower: a visual token is a wave along the sum of its block's pixels."""
+
+    def _compute(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        sums = feeds["patches"].sum(axis=(2, 3), dtype=np.int64)
+        tokens = _unit(_wave(sums, self._dim("tokens")))
+        return {
+            spec.name: tokens if spec.name == "tokens" else np.stack([tokens] * int(spec.axes[0]))
+            for spec in self.outputs
+        }
+
+
+class FakeDecoder(FakeEngine):
+    """A decoder: a state is the unit vector of its own embedding, the pooled one of the mean up to its place."""
+
+    def _compute(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        embeds = feeds["inputs_embeds"].astype(np.float64)
+        upto = [row[: int(at) + 1].mean(axis=0) for row, at in zip(embeds, feeds["pooled_index"], strict=True)]
+        return {
+            "pooled": _unit(_fit(np.stack(upto), self._dim("pooled"))),
+            "token_states": _unit(_fit(embeds, self._dim("token_states"))),
+        }
 
 
 def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, Any]) -> FakeEngine:
@@ -64,8 +103,18 @@ def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, An
     build_options(FakeOptions, options)
     if device != "cpu":
         raise OptionError(f"the fake engine runs on cpu only, got device={device!r}")
-    dims = bundle.manifest.dims
-    return FakeEngine(bundle.manifest.graphs[graph].inputs, dims.pooled, dims.token)
+    kinds: dict[str, type[FakeEngine]] = {"encoder": FakeEncoder, "vision": FakeVision, "decoder": FakeDecoder}
+    axes, entry = axes_of(bundle.manifest, graph), bundle.manifest.graphs[graph]
+    inputs, outputs = (
+        tuple(TensorSpec(name, _DTYPES.get(name, "float32"), axes[name]) for name in names)
+        for names in (entry.inputs, entry.outputs)
+    )
+    return kinds[graph](inputs, outputs)
+
+
+def _fit(vectors: NDArray[np.float64], dim: int) -> NDArray[np.float64]:
+    """The first `dim` numbers of each vector, from the start again where there are fewer."""
+    return vectors[..., np.arange(dim) % vectors.shape[-1]]
 
 
 def _wave(ids: NDArray[np.int64], dim: int) -> NDArray[np.float64]:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from ..errors import InputError
 from .limits import ImageLimits
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Transparency = Literal["white", "drop"]
+T = TypeVar("T")
 
-FORMATS = "PNG, JPEG, WebP, BMP, GIF"
+FORMATS = "PNG, JPEG, WebP, BMP"
+MAX_SCANS = 100
+"""A progressive JPEG of a camera has about ten; each costs a pass over the whole image, and an empty one 61 bytes."""
+
 _URL_SCHEMES = ("http:", "https:", "file:", "ftp:", "data:")
 
 
@@ -50,18 +54,31 @@ def decode(source: Any, where: str, transparency: Transparency = "white", limits
     """
     allowed = limits or ImageLimits()
     if isinstance(source, np.ndarray):
-        _check_size(source.shape[1::-1], where, allowed)
-        return _to_rgb(_from_array(source, where), transparency)
+        return _to_rgb(_from_array(source, where, allowed), transparency)
     image = source if isinstance(source, Image.Image) else _open(_read(source, where, allowed), where)
     _check_size(image.size, where, allowed)
+    frames = 1 if image.format == "MPO" else _decoded(lambda: int(getattr(image, "n_frames", 1)), where)
+    if frames != 1:
+        raise InputError(f"{where}: the image has {frames} frames: give one of them, animations are not supported")
+    _decoded(image.load, where)
+    return _decoded(lambda: _to_rgb(image, transparency), where)
+
+
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """A JPEG whose EXIF is never parsed: it decides no pixel, and Pillow warns about every flaw in it."""
+
+    def getexif(self) -> Image.Exif:
+        return Image.Exif()
+
+
+def _decoded(step: Callable[[], T], where: str) -> T:
+    """What `step` returns, or one line for whatever Pillow raises."""
     try:
-        frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))  # a phone's JPEG: take the picture
-        if frames == 1:
-            image.load()
-            return _to_rgb(image, transparency)
+        return step()
+    except Image.DecompressionBombError:
+        raise InputError(f"{where}: the image is larger than Pillow decodes: make it smaller") from None
     except Exception as error:  # noqa: BLE001  (Pillow raises a dozen kinds for damaged files)
         raise InputError(f"{where}: the image is damaged ({_reason(error)}): save it again") from None
-    raise InputError(f"{where}: the image has {frames} frames: give one of them, animations are not supported")
 
 
 def _read(source: Any, where: str, limits: ImageLimits) -> bytes:
@@ -73,8 +90,10 @@ def _read(source: Any, where: str, limits: ImageLimits) -> bytes:
         raise InputError(
             f"{where}: an image is a path, bytes, a PIL image or a uint8 array, got {type(source).__name__}"
         )
-    if not 0 < len(data) <= limits.max_bytes:
-        raise InputError(f"{where}: the image has {len(data):,} bytes, allowed are 1 to {limits.max_bytes:,}")
+    if not data:
+        raise InputError(f"{where}: the image has no bytes")
+    if len(data) > limits.max_bytes:
+        raise InputError(f"{where}: the image has over {limits.max_bytes:,} bytes (max_bytes): make it smaller")
     return data
 
 
@@ -97,10 +116,11 @@ def _open(data: bytes, where: str) -> Any:
     opener = _opener(data)
     if opener is None:
         raise InputError(f"{where}: not an image in a known format ({FORMATS}); it begins with {data[:8]!r}")
-    try:
-        return opener(BytesIO(data))
-    except Exception as error:  # noqa: BLE001  (see decode)
-        raise InputError(f"{where}: the image is damaged ({_reason(error)}): save it again") from None
+    if opener is _Jpeg and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+        raise InputError(f"{where}: the JPEG has {scans:,} scans, allowed are {MAX_SCANS}: save it again")
+    if opener is PngImagePlugin.PngImageFile and _is_animated_png(data):
+        raise InputError(f"{where}: the PNG has several frames: give one of them, animations are not supported")
+    return _decoded(lambda: opener(BytesIO(data)), where)
 
 
 def _opener(data: bytes) -> Callable[[BytesIO], Any] | None:
@@ -108,18 +128,29 @@ def _opener(data: bytes) -> Callable[[BytesIO], Any] | None:
         return WebPImagePlugin.WebPImageFile
     known: dict[bytes, Callable[[BytesIO], Any]] = {
         b"\x89PNG": PngImagePlugin.PngImageFile,
-        b"\xff\xd8\xff": JpegImagePlugin.jpeg_factory,
+        b"\xff\xd8\xff": _Jpeg,
         b"BM": BmpImagePlugin.BmpImageFile,
-        b"GIF8": GifImagePlugin.GifImageFile,
     }
     return next((opener for magic, opener in known.items() if data.startswith(magic)), None)
 
 
-def _from_array(array: NDArray[Any], where: str) -> Any:
+def _is_animated_png(data: bytes) -> bool:
+    """Whether an animation control chunk stands before the pixels; Pillow warns about those it finds flawed."""
+    at = 8
+    while at + 8 <= len(data):
+        kind = data[at + 4 : at + 8]
+        if kind in (b"acTL", b"IDAT"):
+            return kind == b"acTL"
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
+
+
+def _from_array(array: NDArray[Any], where: str, limits: ImageLimits) -> Any:
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise InputError(
             f"{where}: an image array is uint8 [h, w], [h, w, 3] or [h, w, 4], got {array.dtype} {list(array.shape)}"
         )
+    _check_size(array.shape[1::-1], where, limits)
     return Image.fromarray(np.ascontiguousarray(array))
 
 

@@ -16,5 +16,5 @@ class ImageLimits:
 
     def __post_init__(self) -> None:
         for name, value in (("max_bytes", self.max_bytes), ("max_pixels", self.max_pixels)):
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise OptionError(f"{name} must be a whole number from 1 up, got {value!r}")

@@ -1,64 +1,127 @@
-"""Filling an index from a stream of records: encode, gather, commit."""
+"""Filling an index from a stream of documents: read, encode, gather, commit."""
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 from ..encoder import WINDOW
+from ..errors import InputError
 from ..types import Embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
+    from ..corpus import Source
     from ..encoder import Encoder
-    from ..jsonl import Record
+    from ..items import Item
     from .index import Index
 
 COMMIT_BYTES = 64 << 20
 """Token vectors gathered before a commit: what a killed process can lose."""
 
+IMAGE_WEIGHT = 64
+"""Texts that an image counts as in a window: a page is seconds of work and megabytes of vectors."""
+
 
 def fill(
     index: Index,
     encoder: Encoder,
-    records: Iterable[Record],
+    sources: Iterable[Source],
     *,
     commit_bytes: int = COMMIT_BYTES,
     allow_empty: bool = False,
+    skip_bad: Callable[[str, InputError], None] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Add the records that `index` does not hold yet, committing every `commit_bytes` of token vectors.
-
-    A hit's metadata is the record's, with its text under ``text``.
+    """Add the documents that `index` does not hold yet, committing every `commit_bytes` of token vectors.
 
     Args:
         index: Made by the encoder's bundle.
-        encoder: Encodes the texts.
-        records: Any number; they are read as they are needed.
+        encoder: Encodes the documents.
+        sources: Any number; they are read as they are needed. `Source.about` becomes a hit's metadata.
         commit_bytes: See `COMMIT_BYTES`.
         allow_empty: See `Encoder.encode_document`.
-        advance: Called with the number of records that were encoded or already there.
+        skip_bad: Called with the id and the error of a document that cannot be used, which is then left out.
+            Without it such a document ends the work; what was gathered before it is committed.
+        advance: Called with the number of documents that were encoded, left out or already there.
+
+    Raises:
+        InputError: Names the document that cannot be used.
     """
+    filling = _Filling(index, encoder, commit_bytes, advance, allow_empty=allow_empty)
     known = set(index.ids())
-    ids: list[str] = []
-    meta: list[dict[str, Any]] = []
-    parts: list[Embeddings] = []
-    for window in _windows(records):
-        new = [record for record in window if record.id not in known]
-        if new:
-            parts.append(encoder.encode_document([record.text for record in new], allow_empty=allow_empty))
-            ids += [record.id for record in new]
-            meta += [record.meta | {"text": record.text} for record in new]
-        if sum(part.tokens.values.nbytes for part in parts) >= commit_bytes:
-            index.add(ids, Embeddings.concatenate(parts), meta)
-            ids, meta, parts = [], [], []
-        advance(len(window))
-    if parts:
-        index.add(ids, Embeddings.concatenate(parts), meta)
+    try:
+        for source in sources:
+            if source.id in known:
+                advance(1)
+                continue
+            try:
+                filling.take(source)
+            except InputError as error:
+                if skip_bad is None:
+                    raise
+                skip_bad(source.id, error)
+                advance(1)
+    except InputError:
+        filling.finish()
+        raise
+    filling.finish()
 
 
-def _windows(records: Iterable[Record]) -> Iterator[list[Record]]:
-    stream = iter(records)
-    while window := list(itertools.islice(stream, WINDOW)):
-        yield window
+class _Filling:
+    """The documents read and the vectors made since the last commit."""
+
+    def __init__(
+        self,
+        index: Index,
+        encoder: Encoder,
+        commit_bytes: int,
+        advance: Callable[[int], None],
+        *,
+        allow_empty: bool,
+    ) -> None:
+        self._index = index
+        self._encoder = encoder
+        self._commit_bytes = commit_bytes
+        self._advance = advance
+        self._allow_empty = allow_empty
+        self._window: list[tuple[Source, Item]] = []
+        self._weight = 0
+        self._ids: list[str] = []
+        self._meta: list[dict[str, Any]] = []
+        self._parts: list[Embeddings] = []
+
+    def take(self, source: Source) -> None:
+        """Read a document, and encode the window it completes."""
+        item = source.load()
+        # Whatever is wrong with it is found here, with its name, before its neighbours are encoded beside it.
+        if not isinstance(item, str):
+            self._encoder.check(item, "document", source.id)
+        elif not item.strip() and not self._allow_empty:
+            raise InputError(f"{source.id} has an empty text; remove it, or pass --allow-empty")
+        self._window.append((source, item))
+        self._weight += 1 if isinstance(item, str) else IMAGE_WEIGHT
+        if self._weight >= WINDOW:
+            self._encode()
+
+    def finish(self) -> None:
+        """Encode and commit the rest."""
+        self._encode()
+        self._commit()
+
+    def _encode(self) -> None:
+        window, self._window, self._weight = self._window, [], 0
+        if not window:
+            return
+        items = [item for _, item in window]
+        self._parts.append(self._encoder.encode_document(items, allow_empty=self._allow_empty))
+        self._ids += [source.id for source, _ in window]
+        self._meta += [source.about() for source, _ in window]
+        self._advance(len(window))
+        if sum(part.tokens.values.nbytes for part in self._parts) >= self._commit_bytes:
+            self._commit()
+
+    def _commit(self) -> None:
+        if self._parts:
+            self._index.add(self._ids, Embeddings.concatenate(self._parts), self._meta)
+        self._ids, self._meta, self._parts = [], [], []
