@@ -41,7 +41,7 @@ CASES = {
     "bench accuracy, no bundle": ("bench accuracy no.smartrt --data folder", ["folder", "No such file"]),
     "index build, no bundle": ("index build no.smartrt corpus.jsonl -o new.index", ["no.smartrt", "smartrt export"]),
     "index build, no corpus": ("index build tiny.smartrt no.jsonl -o new.index", ["no.jsonl", "No such file"]),
-    "index build, a directory": ("index build tiny.smartrt folder -o new.index", ["folder", "Is a directory"]),
+    "index build, a directory": ("index build tiny.smartrt folder -o new.index", ["folder holds no file", ".txt"]),
     "index build, no line": ("index build tiny.smartrt nothing.jsonl -o new.index", ["nothing.jsonl holds no line"]),
     "index build, output exists": (BUILD.replace("new.", "docs."), ["docs.index exists already", "another name"]),
     "index build, output is a file": (BUILD.replace("new.index", "corpus.jsonl"), ["corpus.jsonl exists already"]),

@@ -11,6 +11,7 @@ either laid on white (RGBA only; `qwen_vl_utils.vision_process.to_rgb`) or dropp
 from __future__ import annotations
 
 import os
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -33,6 +34,8 @@ FORMATS = "PNG, JPEG, WebP, BMP"
 MAX_SCANS = 100
 """A progressive JPEG of a camera has about ten; each costs a pass over the whole image, and an empty one 61 bytes."""
 
+_SCAN = b"\xff\xda"
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # not a stuffed byte, a restart or a fill byte
 _URL_SCHEMES = ("http:", "https:", "file:", "ftp:", "data:")
 
 
@@ -116,7 +119,7 @@ def _open(data: bytes, where: str) -> Any:
     opener = _opener(data)
     if opener is None:
         raise InputError(f"{where}: not an image in a known format ({FORMATS}); it begins with {data[:8]!r}")
-    if opener is _Jpeg and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+    if opener is _Jpeg and (scans := _count_scans(data)) > MAX_SCANS:
         raise InputError(f"{where}: the JPEG has {scans:,} scans, allowed are {MAX_SCANS}: save it again")
     if opener is PngImagePlugin.PngImageFile and _is_animated_png(data):
         raise InputError(f"{where}: the PNG has several frames: give one of them, animations are not supported")
@@ -135,14 +138,27 @@ def _opener(data: bytes) -> Callable[[BytesIO], Any] | None:
 
 
 def _is_animated_png(data: bytes) -> bool:
-    """Whether an animation control chunk stands before the pixels; Pillow warns about those it finds flawed."""
+    """Whether there is an animation control chunk. Pillow warns about those it finds flawed, wherever they stand."""
+    if b"acTL" not in data:
+        return False
     at = 8
     while at + 8 <= len(data):
-        kind = data[at + 4 : at + 8]
-        if kind in (b"acTL", b"IDAT"):
-            return kind == b"acTL"
+        if data[at + 4 : at + 8] == b"acTL":
+            return True
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     return False
+
+
+def _count_scans(data: bytes) -> int:
+    """Scans of a JPEG up to its end marker; bytes that look like one in a comment or behind the end do not count."""
+    if data.count(_SCAN) <= MAX_SCANS:
+        return 0
+    scans, at = 0, 2
+    while (marker := _MARKER.search(data, at)) is not None and marker[0] != b"\xff\xd9":
+        scans += marker[0] == _SCAN
+        at = marker.end()
+        at += int.from_bytes(data[at : at + 2], "big")
+    return scans
 
 
 def _from_array(array: NDArray[Any], where: str, limits: ImageLimits) -> Any:

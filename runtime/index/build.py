@@ -56,12 +56,14 @@ def fill(
                 advance(1)
                 continue
             try:
-                filling.take(source)
+                item = filling.read(source)
             except InputError as error:
                 if skip_bad is None:
                     raise
                 skip_bad(source.id, error)
                 advance(1)
+                continue
+            filling.take(source, item)
     except InputError:
         filling.finish()
         raise
@@ -91,14 +93,17 @@ class _Filling:
         self._meta: list[dict[str, Any]] = []
         self._parts: list[Embeddings] = []
 
-    def take(self, source: Source) -> None:
-        """Read a document, and encode the window it completes."""
+    def read(self, source: Source) -> Item:
+        """Read a document. What is wrong with it is found here, by its name, before its neighbours are encoded."""
         item = source.load()
-        # Whatever is wrong with it is found here, with its name, before its neighbours are encoded beside it.
         if not isinstance(item, str):
             self._encoder.check(item, "document", source.id)
         elif not item.strip() and not self._allow_empty:
             raise InputError(f"{source.id} has an empty text; remove it, or pass --allow-empty")
+        return item
+
+    def take(self, source: Source, item: Item) -> None:
+        """Gather a document, and encode the window it completes."""
         self._window.append((source, item))
         self._weight += 1 if isinstance(item, str) else IMAGE_WEIGHT
         if self._weight >= WINDOW:
