@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from smartrt.bundle import sha256_of
 from smartrt.errors import ExportError, MissingDependencyError
@@ -57,6 +59,20 @@ class Checkpoint:
     def weights_sha256(self) -> str:
         """SHA-256 over the weight files in order of their names."""
         return sha256_of(*self.weight_files())
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of a checkpoint holds; None if there is no such file.
+
+    Raises:
+        ExportError: It is not JSON.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"{path} is not JSON: {error}") from None
 
 
 def _packaged_minilm() -> tuple[Path, str, str]:

@@ -9,11 +9,12 @@ and smartrt does not do is an error: a pooled vector that is nearly right is wor
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from smartrt.errors import ExportError
+
+from .checkpoint import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ class Recipe:
         Raises:
             ExportError: The files ask for something that smartrt does not do.
         """
-        modules = _json(path / "modules.json")
+        modules = read_json(path / "modules.json")
         if modules is None:
             return cls()
         kinds = {module["type"].rsplit(".", 1)[-1]: path / module["path"] for module in modules}
@@ -69,7 +70,7 @@ class Recipe:
                 f"{path} has the modules {sorted(unknown)} after its transformer, which smartrt does not run: "
                 "its pooled vectors would be wrong"
             )
-        transformer = _json(path / "sentence_bert_config.json") or {}
+        transformer = read_json(path / "sentence_bert_config.json") or {}
         recipe = cls(
             pooling=_read_pooling(kinds["Pooling"]) if "Pooling" in kinds else None,
             normalize="Normalize" in kinds,
@@ -84,7 +85,7 @@ class Recipe:
 
 
 def _read_pooling(directory: Path) -> Pooling:
-    config = _json(directory / "config.json")
+    config = read_json(directory / "config.json")
     if config is None:
         raise ExportError(f"{directory}/config.json is missing: say the pooling with --pooling")
     named = config.get("pooling_mode")  # sentence-transformers 5.2 and later write one word
@@ -104,16 +105,7 @@ def _read_prompts(path: Path) -> dict[str, str]:
     ``passage`` and ``corpus``, because an empty ``document`` prompt is always there; an E5 checkpoint
     that names ``passage: `` gets it here.
     """
-    config = _json(path / "config_sentence_transformers.json") or {}
+    config = read_json(path / "config_sentence_transformers.json") or {}
     prompts = config.get("prompts") or {}
     document = next((prompts[name] for name in _DOCUMENT_PROMPTS if prompts.get(name)), "")
     return {"query_prompt": prompts.get("query") or "", "document_prompt": document}
-
-
-def _json(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportError(f"{path} is not JSON: {error}") from None

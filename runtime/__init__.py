@@ -6,8 +6,9 @@
 >>> documents = encoder.encode_document(["sorted(iterable, *, key=None, reverse=False)"])
 >>> smartrt.score(queries, documents)
 
-The way of the data: `text` and `batching` make feeds, an `engines` module runs the graph, `encoder`
-returns `types.Embeddings`, `maxsim` and `fusion` score them, `index` keeps and searches them.
+The way of the data: `items` and `images` check what comes in, a `backbones` module makes feeds of it and runs its
+graphs on an `engines` module, `encoder` returns `types.Embeddings`, `maxsim` and `fusion` score them, `index` keeps and
+searches them.
 """
 
 from . import errors
@@ -15,6 +16,7 @@ from .bundle import Bundle
 from .encoder import Encoder
 from .errors import SmartrtError, TruncationWarning
 from .fusion import Weights, score
+from .images.limits import ImageLimits
 from .index import Hit, Index
 from .maxsim import maxsim
 from .types import Embeddings, TokenStates
@@ -26,6 +28,7 @@ __all__ = [
     "Embeddings",
     "Encoder",
     "Hit",
+    "ImageLimits",
     "Index",
     "SmartrtError",
     "TokenStates",

@@ -6,7 +6,9 @@ read when their turn comes.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import InputError
@@ -15,7 +17,6 @@ from .pdf import count_pages, render_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from .items import Item
     from .jsonl import Record
@@ -35,8 +36,8 @@ class Source(Protocol):
     def load(self) -> Item:
         """Read it."""
 
-    def about(self) -> dict[str, Any]:
-        """What comes back with a hit."""
+    def about(self, item: Item) -> dict[str, Any]:
+        """What comes back with a hit, `item` being what `load` returned."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ImageFile:
         """See `Source`."""
         return {"image": self.path}
 
-    def about(self) -> dict[str, Any]:
+    def about(self, item: Item) -> dict[str, Any]:  # noqa: ARG002  (an image is not kept)
         """See `Source`."""
         return {"path": self.id}
 
@@ -64,19 +65,16 @@ class TextFile:
 
     def load(self) -> Item:
         """See `Source`."""
-        return self._read()
-
-    def about(self) -> dict[str, Any]:
-        """See `Source`."""
-        return {"path": self.id, "text": self._read()}
-
-    def _read(self) -> str:
         try:
             return self.path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"{self.id} is not UTF-8 ({error.reason} at byte {error.start})") from None
         except OSError as error:
             raise InputError(f"cannot read {self.id}: {error.strerror}") from None
+
+    def about(self, item: Item) -> dict[str, Any]:
+        """See `Source`."""
+        return {"path": self.id, "text": item}
 
 
 @dataclass(frozen=True)
@@ -89,16 +87,16 @@ class PdfPage:
 
     def load(self) -> Item:
         """See `Source`."""
-        return {"image": render_page(self.path, self.page)}
+        return {"image": render_page(self.id.rsplit("#", 1)[0], self.path, self.page)}
 
-    def about(self) -> dict[str, Any]:
+    def about(self, item: Item) -> dict[str, Any]:  # noqa: ARG002  (a page is not kept)
         """See `Source`."""
         return {"path": self.id.rsplit("#", 1)[0], "page": self.page}
 
 
 @dataclass(frozen=True)
-class ImageRecord:
-    """A line of a JSON Lines file that names an image, relative to the file."""
+class ItemRecord:
+    """A line of a JSON Lines file with an instruction or images, which are named relative to the file."""
 
     record: Record
     folder: Path
@@ -110,14 +108,15 @@ class ImageRecord:
 
     def load(self) -> Item:
         """See `Source`."""
-        names = self.record.meta["image"]
-        paths = [self.folder / str(name) for name in (names if isinstance(names, list) else [names])]
-        item: dict[str, Any] = {"image": paths, "instruction": self.record.meta.get("instruction")}
-        return item | ({"text": self.record.text} if self.record.text else {})
+        about = self.record.meta
+        names = about.get("image") or []
+        paths = [self.folder / name for name in ([names] if isinstance(names, str) else names)]
+        item: dict[str, Any] = {"image": paths, "instruction": about.get("instruction")}
+        return item | ({"text": self.record.text} if self.record.text or not paths else {})
 
-    def about(self) -> dict[str, Any]:
+    def about(self, item: Item) -> dict[str, Any]:
         """See `Source`."""
-        return self.record.about()
+        return self.record.about(item)
 
 
 @dataclass(frozen=True)
@@ -149,12 +148,12 @@ class Corpus:
             MissingDependencyError: The folder holds a PDF file and pypdfium2 is not installed.
         """
         images = "image" in modalities
-        if not path.is_dir():
+        if not _is_folder(path):
             return cls(check_records(path, allow_empty=allow_empty, images=images), file=path, images=images)
         sources: list[Source] = []
         bad: list[tuple[str, InputError]] = []
         ignored = 0
-        for file in _files(path):
+        for file in _files(path, bad):
             name = file.relative_to(path).as_posix()
             try:
                 found = _read_kind(name, file, images=images)
@@ -175,21 +174,47 @@ class Corpus:
 
     def _records(self, file: Path) -> Iterator[Source]:
         for record in read_records(file, images=self.images):
-            yield ImageRecord(record, file.parent) if self.images and "image" in record.meta else record
+            more = self.images and (record.meta.get("image") or record.meta.get("instruction"))
+            yield ItemRecord(record, file.parent) if more else record
 
 
-def _files(folder: Path) -> list[Path]:
-    """Files below `folder` in the order of their names, hidden ones left out."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)[:200]}: {error.strerror}") from None
+
+
+def _files(folder: Path, bad: list[tuple[str, InputError]]) -> list[Path]:
+    """Files below `folder` in the order of their names, hidden ones left out; what cannot be listed goes to `bad`."""
+
+    def refuse(error: OSError) -> None:
+        name = os.path.relpath(error.filename, folder)
+        bad.append((name, InputError(f"cannot read {name}: {error.strerror}")))
+
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
 
 
 def _read_kind(name: str, file: Path, *, images: bool) -> list[Source]:
     suffix = file.suffix.lower()
+    kinds = (*TEXT_SUFFIXES, *IMAGE_SUFFIXES, PDF_SUFFIX) if images else TEXT_SUFFIXES
+    if suffix not in kinds:
+        return []
+    try:
+        name.encode()
+        regular = file.is_file()
+    except UnicodeEncodeError:
+        raise InputError(f"the name of {name!a} is not UTF-8: rename the file") from None
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror}") from None
+    if not regular:
+        return []
     if suffix in TEXT_SUFFIXES:
         return [TextFile(name, file)]
-    if images and suffix in IMAGE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         return [ImageFile(name, file)]
-    if images and suffix == PDF_SUFFIX:
-        return [PdfPage(f"{name}#page={page}", file, page) for page in range(1, count_pages(name, file) + 1)]
-    return []
+    return [PdfPage(f"{name}#page={page}", file, page) for page in range(1, count_pages(name, file) + 1)]

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .backbones import Backbone, Prepared
+    from .backbones import Backbone
     from .images.limits import ImageLimits
     from .items import Item
+    from .prepared import Prepared
 
 TOKEN_BUDGET = 1024
 """Padded tokens per engine call: within about 10 % of the best, with one thread and with four (docs/performance.md)."""
@@ -133,21 +134,22 @@ class Encoder:
         Memory holds one window, and of its images `PIXEL_BUDGET`. Sorting by length happens inside it.
         """
         _check_count("window", window)
-        if side not in get_args(Side):
-            raise OptionError(f"unknown side {side!r}; there are: {', '.join(get_args(Side))}")
+        _check_side(side)
         stream, first = iter(as_sequence(items)), 0
         while chunk := list(itertools.islice(stream, window)):
             yield self._encode(chunk, side, allow_empty, first)
             first += len(chunk)
 
-    def check(self, item: Item, side: Side, where: str) -> None:
+    def check(self, item: Item, side: Side, where: str, *, allow_empty: bool = False) -> None:
         """Tokenise `item` and decode its images, and forget them: raises InputError naming `where` if it cannot be."""
-        parsed = parse_item(item, where, self.bundle.manifest.modalities, allow_empty=True)
+        _check_side(side)
+        parsed = parse_item(item, where, self.bundle.manifest.modalities, allow_empty=allow_empty)
         for _ in self.backbone.prepare([parsed], side, "bundle"):
             pass
 
     def describe(self, item: Item, side: Side) -> list[str]:
         """What each token vector of `item` belongs to: a piece of text, or a place in an image."""
+        _check_side(side)
         parsed = parse_item(item, side, self.bundle.manifest.modalities, allow_empty=True)
         (prepared,) = self.backbone.prepare([parsed], side, "bundle")
         return self.backbone.describe(prepared) or ["(pooled)"]
@@ -232,6 +234,11 @@ def _fallback(pooled: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
     Both as the reference code of SMART does it.
     """
     return unit(pooled) if pooled.shape[1] == dim else np.zeros((1, dim), np.float32)
+
+
+def _check_side(side: str) -> None:
+    if side not in get_args(Side):
+        raise OptionError(f"unknown side {side!r}; there are: {', '.join(get_args(Side))}")
 
 
 def _check_count(name: str, value: int) -> None:

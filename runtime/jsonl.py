@@ -28,7 +28,7 @@ class Record:
         """What an encoder takes: this makes a record a `corpus.Source`."""
         return self.text
 
-    def about(self) -> dict[str, Any]:
+    def about(self, item: object = None) -> dict[str, Any]:  # noqa: ARG002  (`corpus.Source` passes it)
         """What comes back with a hit: everything but the id."""
         return self.meta | {"text": self.text}
 
@@ -86,12 +86,24 @@ def _parse(line: bytes, where: str, *, images: bool) -> Record:
         raise InputError(f"{where} is not JSON: {reason}") from None
     if not isinstance(data, dict):
         raise InputError(f"{where} must be an object with id and text, got {line.decode().strip()[:40]!r}")
-    if images and data.get("image"):
-        data.setdefault("text", "")
+    if images:
+        _check_item(data, where)
     for key in ("id", "text"):
         if not isinstance(data.get(key), str) or (key == "id" and not data[key]):
             raise InputError(f"{where} needs {key!r} as a string, got {data.get(key)!r:.40}")
     return Record(data.pop("id"), data.pop("text"), data)
+
+
+def _check_item(data: dict[str, Any], where: str) -> None:
+    """The keys that a bundle with images reads: ``image`` (a path or several) and ``instruction``; null is none."""
+    names = data.get("image")
+    paths = names if isinstance(names, list) else [] if names is None else [names]
+    if not all(isinstance(path, str) and path for path in paths):
+        raise InputError(f"{where}: image must be a path or a list of paths, got {names!r:.60}")
+    if not isinstance(data.get("instruction"), str | None):
+        raise InputError(f"{where}: instruction must be a text, got {data['instruction']!r:.60}")
+    if paths and data.get("text") is None:
+        data["text"] = ""
 
 
 def _refuse(text: str) -> Any:

@@ -6,7 +6,6 @@ tokenizer's own template adds control tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from tokenizers import Tokenizer
 
 from .errors import CorruptBundleError
 from .manifest import Prompts
+from .prepared import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,21 +22,6 @@ if TYPE_CHECKING:
 
     from .bundle import Bundle
     from .manifest import LateMask, Side, TokenizerEntry
-
-
-@dataclass(frozen=True, eq=False)
-class TokenizedText:
-    """One text as ids.
-
-    Attributes:
-        ids: ``[length]`` int64, special tokens of the template included.
-        keep: ``[length]`` bool, the tokens that take part in late interaction.
-        truncated: How many tokens did not fit `max_length`.
-    """
-
-    ids: NDArray[np.int64]
-    keep: NDArray[np.bool_]
-    truncated: int
 
 
 class TextTokenizer:
@@ -63,7 +48,7 @@ class TextTokenizer:
         prompts = bundle.manifest.prompts or Prompts("", "")
         return cls(tokenizer, entry, prompts, bundle.manifest.late_mask)
 
-    def __call__(self, texts: Sequence[str], side: Side) -> list[TokenizedText]:
+    def __call__(self, texts: Sequence[str], side: Side) -> list[Prepared]:
         """Tokenise `texts` as queries or as documents."""
         prompt, dropped = self._prompts[side], self._dropped[side]
         result = []
@@ -71,7 +56,7 @@ class TextTokenizer:
             ids = np.array(encoding.ids, np.int64)
             special = sum(encoding.special_tokens_mask)
             lost = sum(len(piece.ids) - special for piece in encoding.overflowing)
-            result.append(TokenizedText(ids, ~np.isin(ids, dropped), lost))
+            result.append(Prepared(ids, ~np.isin(ids, dropped), lost))
         return result
 
     def pieces(self, ids: Sequence[int] | NDArray[np.int64]) -> list[str]:

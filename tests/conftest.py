@@ -30,6 +30,17 @@ def tiny_copy(tiny_path: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_path, tmp_path / "tiny.smartrt"))
 
 
+@pytest.fixture(scope="session")
+def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen3-VL-Embedding, exported here with PyTorch: a bundle that takes images. Read only."""
+    from smartrt.export.pipeline import export
+    from tiny_qwen_vl import build
+
+    directory = tmp_path_factory.mktemp("page")
+    checkpoint = build("qwen3-vl-embedding", directory / "checkpoint")
+    return export(str(checkpoint), directory / "page.smartrt", preset="qwen3-vl-embedding").path
+
+
 @pytest.fixture(scope="session", params=["ort", "fake"])
 def encoder(request: pytest.FixtureRequest, tiny_path: Path) -> smartrt.Encoder:
     """An encoder of the tiny bundle on every engine."""

@@ -235,6 +235,17 @@ def test_an_item_of_nothing_needs_to_be_allowed(encoder: smartrt.Encoder) -> Non
         np.testing.assert_array_equal(nothing.pooled, encoder.encode_query("NULL").pooled)
 
 
+def test_the_fake_engine_keeps_the_contract_too(exported: tuple[str, Path, Path]) -> None:
+    items = picture_items(PRESETS[exported[0]].max_images)["document"]
+    with smartrt.Encoder.open(exported[2], engine="fake") as encoder:
+        together = encoder.encode_document(items)
+        for i, item in enumerate(items):
+            alone = encoder.encode_document(item)
+            np.testing.assert_allclose(together.pooled[i], alone.pooled[0], atol=TOLERANCE)
+            np.testing.assert_allclose(together.tokens[i], alone.tokens[0], atol=TOLERANCE)
+        np.testing.assert_allclose(np.linalg.norm(together.tokens.values, axis=1), 1, atol=1e-5)
+
+
 # What the export refuses.
 
 

@@ -76,6 +76,16 @@ def test_the_coldstart_table_is_the_committed_result(page: str) -> None:
     assert _table("coldstart", (ROOT / page).read_text(encoding="utf-8"))[2:] == rows
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+def test_the_preprocess_table_is_the_committed_result(page: str) -> None:
+    result = json.loads((RESULTS / "preprocess.json").read_text(encoding="utf-8"))["result"]
+    rows = []
+    for name, values in result["contenders"].items():
+        single, pages = f"{values['page_ms']:.0f} ms", f"{values['pages_ms'] / 1000:.1f} s"
+        rows.append(f"| {name} | {single} | {pages} | {values['pages_peak_mb']:.0f} MiB |")
+    assert _table("preprocess", (ROOT / page).read_text(encoding="utf-8"))[2:] == rows
+
+
 def _table(name: str, page: str = README) -> list[str]:
     (block,) = re.findall(rf"<!-- table: {name} -->\n(.*?)\n<!-- end -->", page, re.DOTALL)
     return block.splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from smartrt.errors import ExportError
 
+from ..checkpoint import read_json
 from ..reference import load_tokenizer
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def load_backbone(checkpoint: Checkpoint, config: Any) -> LoadedBackbone:
         raise ExportError(f"{checkpoint.name} has layers with a sliding window: not exported")
     tokenizer = load_tokenizer(checkpoint)
     if not tokenizer.chat_template:
-        tokenizer.chat_template = (_json(checkpoint, "chat_template.json") or {}).get("chat_template")
+        tokenizer.chat_template = (read_json(checkpoint.path / "chat_template.json") or {}).get("chat_template")
     pixels = _pixels(checkpoint, config)
     return LoadedBackbone(family, _load_model(checkpoint, family), config, tokenizer, pixels)
 
@@ -107,7 +107,7 @@ def _load_model(checkpoint: Checkpoint, family: str) -> Any:
 
 
 def _pixels(checkpoint: Checkpoint, config: Any) -> PixelConfig:
-    data = _json(checkpoint, "preprocessor_config.json")
+    data = read_json(checkpoint.path / "preprocessor_config.json")
     if data is None:
         raise ExportError(f"{checkpoint.path} has no preprocessor_config.json: its mean, std and limits are needed")
     size = data.get("size") or {}
@@ -132,13 +132,3 @@ def _pixels(checkpoint: Checkpoint, config: Any) -> PixelConfig:
             f"{expected}, or rescales by something else than 1/255"
         )
     return pixels
-
-
-def _json(checkpoint: Checkpoint, name: str) -> Any:
-    path = checkpoint.path / name
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportError(f"{path} is not JSON: {error}") from None

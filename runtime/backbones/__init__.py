@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..images.limits import ImageLimits
-from .base import Backbone, Prepared
+from .base import Backbone
 from .text import TextBackbone
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
 
-__all__ = ["Backbone", "Prepared", "open_backbone"]
+__all__ = ["Backbone", "open_backbone"]
 
 
 def open_backbone(

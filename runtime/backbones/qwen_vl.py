@@ -17,8 +17,9 @@ from ..errors import EngineError, InputError
 from ..images.decode import decode
 from ..images.patches import cut
 from ..images.resize import resize
+from ..prepared import Prepared
 from ..text import load_tokenizer, pieces
-from .base import Prepared, check_interface
+from .base import check_interface
 from .chat import ChatTokenizer
 from .positions import mrope, position_taps, rotary_angles, sequential
 from .token_table import MappedTable

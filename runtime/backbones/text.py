@@ -9,7 +9,7 @@ import numpy as np
 from ..batching import pad
 from ..engines import open_engine, run_checked
 from ..text import TextTokenizer
-from .base import Prepared, check_interface
+from .base import check_interface
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..engines import Engine
     from ..items import ParsedItem
     from ..manifest import QueryMask, Side
+    from ..prepared import Prepared
 
 
 class TextBackbone:
@@ -45,8 +46,7 @@ class TextBackbone:
 
     def prepare(self, items: Sequence[ParsedItem], side: Side, query_mask: QueryMask) -> Iterator[Prepared]:  # noqa: ARG002  (all tokens are text)
         """See `Backbone`."""
-        for text in self.tokenizer([item.text or "" for item in items], side):
-            yield Prepared(text.ids, text.keep, text.truncated)
+        yield from self.tokenizer([item.text or "" for item in items], side)
 
     def run(self, batch: Sequence[Prepared]) -> tuple[NDArray[np.float32], list[NDArray[Any]]]:
         """See `Backbone`."""

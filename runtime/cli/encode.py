@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..corpus import Source
+    from ..encoder import Encoder
+    from ..items import Item
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     sources = _sources(args, bundle.manifest.modalities)
     with open_encoder(args, bundle) as encoder, progress("encoding", len(sources)) as bar:
         parts = []
-        items = (source.load() for source in sources)
+        items = (_load(source, encoder, args) for source in sources)
         for part in encoder.embed(items, side=args.side, allow_empty=args.allow_empty):
             parts.append(part)
             bar.advance(len(part))
@@ -74,11 +76,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _load(source: Source, encoder: Encoder, args: argparse.Namespace) -> Item:
+    """Read a source; what is wrong with it is said by its name, not by its place in a window."""
+    item = source.load()
+    if not isinstance(item, str):
+        encoder.check(item, args.side, source.id, allow_empty=args.allow_empty)
+    return item
+
+
 def _sources(args: argparse.Namespace, modalities: Sequence[str]) -> list[Source]:
     if bool(args.text or args.image) == bool(args.input):
         raise InputError("give texts or --image on the command line, or --input FILE, one of the two")
     if args.input:
-        return list(Corpus.open(Path(args.input), modalities, allow_empty=args.allow_empty))
+        corpus = Corpus.open(Path(args.input), modalities, allow_empty=args.allow_empty)
+        for _, error in corpus.bad:
+            raise error
+        return list(corpus)
     empty = next((i for i, text in enumerate(args.text) if not text.strip()), None)
     if empty is not None and not args.allow_empty:
         raise InputError(f"{args.side} {empty} is empty: give it a text, or pass --allow-empty")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..bundle import Bundle
 from ..corpus import Corpus
-from ..errors import CorruptIndexError, SmartrtError, TruncationWarning
+from ..errors import CorruptIndexError, InputError, SmartrtError, TruncationWarning
 from ..index import Index
 from ..index.build import fill
 from .options import Parser, encoder_options, json_switch, open_encoder, option, positive, switch
@@ -16,8 +16,6 @@ from .terminal import note, progress, say, say_json
 
 if TYPE_CHECKING:
     import argparse
-
-    from ..errors import InputError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,48 +48,56 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
-    output, skipped = Path(args.output), []
-
-    def skip(name: str, error: InputError) -> None:
-        skipped.append(name)
-        note(f"smartrt: left out: {error}")
-
+    output = Path(args.output)
     bundle = Bundle.open(args.bundle)
     corpus = Corpus.open(Path(args.corpus), bundle.manifest.modalities, allow_empty=args.allow_empty)
-    for name, error in corpus.bad:
-        if not args.skip_bad:
-            raise error
-        skip(name, error)
+    if corpus.bad and not args.skip_bad:
+        raise corpus.bad[0][1]
     if corpus.ignored:
-        note(f"smartrt: {corpus.ignored:,} files of {args.corpus} are of kinds that this bundle does not index")
+        note(f"smartrt: files of {args.corpus} of kinds that this bundle does not index: {corpus.ignored:,}")
+    skipped = [_left_out(error) for _, error in corpus.bad]
     with open_encoder(args, bundle) as encoder:
         index = Index.open(output, encoder) if args.resume and output.exists() else Index.create(output, encoder)
         with progress("indexing", corpus.count) as bar, warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # one a window; the summary counts them all
+
+            def skip(_: str, error: InputError) -> None:
+                bar.clear()
+                skipped.append(_left_out(error))
+
             try:
                 fill(
                     index, encoder, corpus, commit_bytes=args.commit_mb << 20, allow_empty=args.allow_empty,
                     skip_bad=skip if args.skip_bad else None, advance=bar.advance,
                 )  # fmt: skip
             except (KeyboardInterrupt, SmartrtError) as error:
-                raise _stopped(error, index, corpus.count) from None
+                raise _stopped(error, index, corpus.count, skip_bad=args.skip_bad) from None
     if skipped:
-        note(f"smartrt: {len(skipped):,} documents were left out")
+        note(f"smartrt: documents left out: {len(skipped):,}")
     return _info(args, index)
 
 
-def _stopped(error: BaseException, index: Index, total: int) -> SmartrtError:
+def _left_out(error: InputError) -> str:
+    reason = " ".join(str(error).split())
+    note(f"smartrt: left out: {reason}")
+    return reason
+
+
+def _stopped(error: BaseException, index: Index, total: int, *, skip_bad: bool) -> SmartrtError:
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
     committed = len(Index.open(index.path))  # the disk knows, whatever the interruption hit
+    bad = isinstance(error, InputError) and not skip_bad
+    advice = ", and --skip-bad to leave out what cannot be used" if bad else ""
     kind = type(error) if isinstance(error, SmartrtError) else SmartrtError
     return kind(
         f"{reason}; {committed:,} of {total:,} documents are committed in {index.path}: "
-        "run the same command with --resume to add the rest"
+        f"run the same command with --resume to add the rest{advice}"
     )
 
 
 def _info(args: argparse.Namespace, index: Index | None = None) -> int:
-    index = index or Index.open(args.index)
+    if index is None:
+        index = Index.open(args.index)
     documents, manifest = len(index), index.manifest
     size = sum(file.bytes for segment in manifest.segments for file in segment.files.values())
     result = {

@@ -96,10 +96,10 @@ class _Filling:
     def read(self, source: Source) -> Item:
         """Read a document. What is wrong with it is found here, by its name, before its neighbours are encoded."""
         item = source.load()
-        if not isinstance(item, str):
-            self._encoder.check(item, "document", source.id)
-        elif not item.strip() and not self._allow_empty:
+        if isinstance(item, str) and not item.strip() and not self._allow_empty:
             raise InputError(f"{source.id} has an empty text; remove it, or pass --allow-empty")
+        if not isinstance(item, str) or "image" in self._encoder.bundle.manifest.modalities:
+            self._encoder.check(item, "document", source.id, allow_empty=self._allow_empty)
         return item
 
     def take(self, source: Source, item: Item) -> None:
@@ -121,7 +121,7 @@ class _Filling:
         items = [item for _, item in window]
         self._parts.append(self._encoder.encode_document(items, allow_empty=self._allow_empty))
         self._ids += [source.id for source, _ in window]
-        self._meta += [source.about() for source, _ in window]
+        self._meta += [source.about(item) for source, item in window]
         self._advance(len(window))
         if sum(part.tokens.values.nbytes for part in self._parts) >= self._commit_bytes:
             self._commit()
