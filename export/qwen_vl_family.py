@@ -23,7 +23,7 @@ from .tokenizer import write_tokenizer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from smartrt.manifest import GraphEntry, Manifest, ResizeStage
+    from smartrt.manifest import GraphEntry, Manifest, ResizeStage, SideTemplates
     from smartrt.models.checkpoint import Checkpoint
     from smartrt.models.qwen_vl.load import PixelConfig
     from smartrt.models.qwen_vl.presets import Preset
@@ -109,7 +109,9 @@ def _pooled_token(reference: QwenVLReference) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _instructed(side: Any, instruction: str | None) -> Any:
+def _instructed(side: SideTemplates, instruction: str | None) -> SideTemplates:
+    if instruction == "" and "text" not in side.templates:
+        raise ExportError("an empty default instruction: this model's prompt always has one, give a text")
     return side if instruction is None else dataclasses.replace(side, instruction=instruction)
 
 

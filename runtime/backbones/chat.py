@@ -125,7 +125,8 @@ class ChatTokenizer:
             parts = "+".join([*names, "text"])  # written as a text that happens to be empty
         template = side.templates.get(parts)
         if template is None:
-            raise InputError(f"{item.where} consists of {parts}; this bundle takes {', '.join(sorted(side.templates))}")
+            given = "+".join(names) or "nothing"
+            raise InputError(f"{item.where} consists of {given}; this bundle takes {', '.join(sorted(side.templates))}")
         return template, {"{instruction}": instruction, "{text}": text}
 
     def _sentence(self, instruction: str) -> str:
