@@ -501,13 +501,13 @@ def fields_of(kind: str) -> list[str]:
     return ["images" if part == "image" else part for part in kind.split("+")]
 
 
-def test_an_item_without_anything_is_a_text_to_a_side_that_takes_none():
+def test_an_item_without_anything_is_refused_by_a_side_that_takes_images_only():
     side = PRESETS["vlm2vec"].query
     chat = renderer("vlm2vec", query=dataclasses.replace(side, templates={"image": side.templates["image"]}))
     for text in (None, ""):
         with pytest.raises(InputError) as caught:
             rendered(chat, item_of(text))
-        message_of(caught.value, "item 7 consists of text; this bundle takes image")
+        message_of(caught.value, "item 7 consists of nothing; this bundle takes image")
 
 
 # Truncation
