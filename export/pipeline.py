@@ -102,6 +102,8 @@ def compare(
     if checkpoint.weights_sha256() != manifest.source.weights_sha256:
         raise ParityError(f"{checkpoint.path} does not hold the weights that {bundle.path} came from")
     used = manifest.adapter
+    if adapter and not Path(adapter).is_file():
+        raise ParityError(f"there is no adapter file {adapter!r}")
     if (used.sha256 if used else None) != (sha256_of(Path(adapter)) if adapter else None):
         raise ParityError(
             f"{bundle.path} was exported with another adapter than {adapter}: give its file with --adapter"

@@ -92,10 +92,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _kind(file: Path, data: dict[str, Any]) -> Literal["linear", "mlp"]:
-    named = str(data.get("adapter_type", "token_projection")).lower().strip()
+    usual = {"adapter_type": "token_projection", "projection_type": "linear"}
+    named, projection = (str(data.get(key, default)).lower().strip() for key, default in usual.items())
     if named not in _LINEAR:
         raise ExportError(f"{file} is a {named!r} adapter; smartrt runs linear and MLP projections")
-    return "mlp" if named == "mlp" or data.get("projection_type") == "mlp" else "linear"
+    return "mlp" if "mlp" in (named, projection) else "linear"
 
 
 def _build(file: Path, state: dict[str, Tensor], kind: str, hidden: int) -> Projection:
@@ -104,31 +105,44 @@ def _build(file: Path, state: dict[str, Tensor], kind: str, hidden: int) -> Proj
     expected = {"proj.0.weight", "proj.0.bias", *places}
     if set(state) - {"layer_weight_vectors"} != expected:
         raise ExportError(f"{file} has the weights {sorted(state)}; a {kind} adapter has {sorted(expected)}")
-    sizes = [state[place].shape for place in places]
+    for name, size in _shapes(state, places, hidden).items():
+        found = tuple(state[name].shape) if isinstance(state[name], Tensor) else type(state[name]).__name__
+        if found != size:
+            raise ExportError(f"{file} does not fit a backbone of {hidden} dims: {name} is {found}, expected {size}")
     layers: list[nn.Module] = [nn.LayerNorm(hidden)]
-    for size in sizes:
-        layers += [nn.Linear(size[1], size[0], bias=False)]
+    layers += [nn.Linear(state[place].shape[1], state[place].shape[0], bias=False) for place in places]
     if kind == "mlp":
         layers[2:2] = [nn.GELU(), nn.Dropout(0.0)]
     projection = Projection(nn.Sequential(*layers), state.get("layer_weight_vectors"))
-    try:
-        projection.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"{file} does not fit a backbone of {hidden} dims: {reason}") from None
+    projection.load_state_dict(state, strict=True)
     return projection
+
+
+def _shapes(state: dict[str, Tensor], places: tuple[str, ...], hidden: int) -> dict[str, tuple[int, ...]]:
+    """The shape each weight must have, its own number of rows being free."""
+    shapes: dict[str, tuple[int, ...]] = {"proj.0.weight": (hidden,), "proj.0.bias": (hidden,)}
+    width = hidden
+    for place in places:
+        rows = _rows(state[place])
+        shapes[place] = (rows, width)
+        width = rows
+    return shapes | ({"layer_weight_vectors": (1, hidden)} if "layer_weight_vectors" in state else {})
+
+
+def _rows(weight: object) -> int:
+    return int(weight.shape[0]) if isinstance(weight, Tensor) and weight.ndim else 0
 
 
 def _layers(file: Path, data: dict[str, Any], depth: int) -> tuple[int, ...]:
     """The reference counts decoder blocks from 0, or from the end if negative; here the first layer is 1."""
-    selected = data.get("selected_layers")
+    selected, count = data.get("selected_layers"), data.get("use_last_n_layers", 1)
     if selected is None:
-        count = int(data.get("use_last_n_layers", 1))
-        blocks = list(range(depth - count, depth))
+        chosen = list(range(depth - count, depth)) if isinstance(count, int) else []
     else:
-        blocks = [int(layer) + depth if int(layer) < 0 else int(layer) for layer in selected]
-    if not blocks or len(set(blocks)) != len(blocks) or not all(0 <= block < depth for block in blocks):
-        raise ExportError(
-            f"{file} reads the layers {selected or data.get('use_last_n_layers')}; the backbone has {depth}"
-        )
+        chosen = list(selected) if isinstance(selected, list | tuple) else []
+    blocks = [layer + depth if isinstance(layer, int) and layer < 0 else layer for layer in chosen]
+    known = all(isinstance(block, int) and 0 <= block < depth for block in blocks)
+    if not blocks or not known or len(set(blocks)) != len(blocks):
+        asked = f"the last {count!r}" if selected is None else repr(selected)
+        raise ExportError(f"{file} reads the layers {asked:.80}; the backbone has {depth}, each at most once")
     return tuple(block + 1 for block in blocks)

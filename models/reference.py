@@ -100,8 +100,7 @@ class Reference:
         )
 
     def _fallback(self, pooled: torch.Tensor) -> torch.Tensor:
-        same = len(pooled) == self.head.dim
-        return normalize(pooled, dim=-1)[None] if same else torch.zeros(1, self.head.dim)
+        return torch.zeros(1, self.head.dim) if self.head.adapter else normalize(pooled, dim=-1)[None]
 
 
 def load_config(checkpoint: Checkpoint) -> Any:

@@ -189,6 +189,8 @@ def _files(folder: Path, bad: list[tuple[str, InputError]]) -> list[Path]:
     """Files below `folder` in the order of their names, hidden ones left out; what cannot be listed goes to `bad`."""
 
     def refuse(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise InputError(f"cannot read {folder}: {error.strerror}") from None
         name = os.path.relpath(error.filename, folder)
         bad.append((name, InputError(f"cannot read {name}: {error.strerror}")))
 

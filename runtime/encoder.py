@@ -203,7 +203,7 @@ class Encoder:
             pooled[batch], states = self.backbone.run([items[i] for i in batch])
             for row, i in enumerate(batch):
                 kept = states[row][items[i].keep]
-                tokens[i] = kept.astype(np.float32) if len(kept) else _fallback(pooled[i : i + 1], dims.token)
+                tokens[i] = kept.astype(np.float32) if len(kept) else self._fallback(pooled[i : i + 1])
         result = Embeddings(
             pooled,
             TokenStates.from_arrays(tokens, dims.token),
@@ -212,6 +212,14 @@ class Encoder:
         if not (np.isfinite(pooled).all() and np.isfinite(result.tokens.values).all()):
             raise EngineError("the graph returned NaN or infinity: its weights or its precision overflow")
         return result
+
+    def _fallback(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The one row of an item without tokens: its pooled vector, or zeros where an adapter projects tokens.
+
+        Both as the reference code of SMART does it.
+        """
+        manifest = self.bundle.manifest
+        return np.zeros((1, manifest.dims.token), np.float32) if manifest.adapter else unit(pooled)
 
 
 def _windows(prepared: Iterator[Prepared]) -> Iterator[list[Prepared]]:
@@ -226,14 +234,6 @@ def _windows(prepared: Iterator[Prepared]) -> Iterator[list[Prepared]]:
             window, held = [], 0
     if window:
         yield window
-
-
-def _fallback(pooled: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-    """The one row of an item without tokens: its pooled vector, or zeros behind an adapter of another dim.
-
-    Both as the reference code of SMART does it.
-    """
-    return unit(pooled) if pooled.shape[1] == dim else np.zeros((1, dim), np.float32)
 
 
 def _check_side(side: str) -> None:

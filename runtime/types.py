@@ -110,7 +110,7 @@ class Embeddings:
             from a checkpoint that does not normalise (manifest ``normalized: false``).
         tokens: n items of ``[tokens, D]`` float32 vectors, L2-normalised, none of them empty: an item
             that has no token left after the late mask holds its normalised pooled vector as its one
-            row (SMART, arXiv 2605.24938, reference code).
+            row, or one row of zeros where the bundle has an adapter (SMART, arXiv 2605.24938, reference code).
         truncated: ``[n]`` int64, how many tokens of the item did not fit the model; 0 is the usual case.
 
     Raises:

@@ -207,7 +207,7 @@ class QwenVLReference:
         rows: np.ndarray = trace.token_states[trace.keep]
         if len(rows):
             return rows
-        return trace.pooled[None] if len(trace.pooled) == self.head.dim else np.zeros((1, self.head.dim), np.float32)
+        return np.zeros((1, self.head.dim), np.float32) if self.head.adapter else trace.pooled[None]
 
     def _ids(self, tokens: Sequence[str]) -> set[int]:
         vocabulary = self.tokenizer.get_vocab()

@@ -10,8 +10,10 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..corpus import Corpus, ImageFile
+from ..encoder import WINDOW
 from ..errors import InputError
 from ..files import replace_file
+from ..index.build import IMAGE_WEIGHT, read_source
 from ..jsonl import Record
 from ..types import Embeddings
 from .options import encoder_options, json_switch, open_encoder, option, switch
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..corpus import Source
-    from ..encoder import Encoder
-    from ..items import Item
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +48,10 @@ def run(args: argparse.Namespace) -> int:
     sources = _sources(args, bundle.manifest.modalities)
     with open_encoder(args, bundle) as encoder, progress("encoding", len(sources)) as bar:
         parts = []
-        items = (_load(source, encoder, args) for source in sources)
-        for part in encoder.embed(items, side=args.side, allow_empty=args.allow_empty):
+        items = (read_source(source, encoder, args.side, allow_empty=args.allow_empty) for source in sources)
+        # A page that is waiting holds its pixels, a text next to nothing.
+        window = WINDOW if all(isinstance(source, Record) for source in sources) else WINDOW // IMAGE_WEIGHT
+        for part in encoder.embed(items, side=args.side, window=window, allow_empty=args.allow_empty):
             parts.append(part)
             bar.advance(len(part))
     embeddings = Embeddings.concatenate(parts)
@@ -74,14 +76,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         say("{output}: {items:,} items, {tokens:,} token vectors, {truncated:,} texts truncated".format(**summary))
     return 0
-
-
-def _load(source: Source, encoder: Encoder, args: argparse.Namespace) -> Item:
-    """Read a source; what is wrong with it is said by its name, not by its place in a window."""
-    item = source.load()
-    if not isinstance(item, str):
-        encoder.check(item, args.side, source.id, allow_empty=args.allow_empty)
-    return item
 
 
 def _sources(args: argparse.Namespace, modalities: Sequence[str]) -> list[Source]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..encoder import WINDOW
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ..corpus import Source
     from ..encoder import Encoder
     from ..items import Item
+    from ..manifest import Side
     from .index import Index
 
 COMMIT_BYTES = 64 << 20
@@ -56,7 +58,7 @@ def fill(
                 advance(1)
                 continue
             try:
-                item = filling.read(source)
+                item = read_source(source, encoder, "document", allow_empty=allow_empty)
             except InputError as error:
                 if skip_bad is None:
                     raise
@@ -68,6 +70,20 @@ def fill(
         filling.finish()
         raise
     filling.finish()
+
+
+def read_source(source: Source, encoder: Encoder, side: Side, *, allow_empty: bool) -> Item:
+    """Read a document. What is wrong with it is found here, by its name, before its neighbours are encoded.
+
+    Raises:
+        InputError: Names the document.
+    """
+    item = source.load()
+    if isinstance(item, str) and not item.strip() and not allow_empty:
+        raise InputError(f"{source.id} has an empty text; remove it, or pass --allow-empty")
+    if not isinstance(item, str) or "image" in encoder.bundle.manifest.modalities:
+        encoder.check(item, side, source.id, allow_empty=allow_empty)
+    return item
 
 
 class _Filling:
@@ -93,24 +109,17 @@ class _Filling:
         self._meta: list[dict[str, Any]] = []
         self._parts: list[Embeddings] = []
 
-    def read(self, source: Source) -> Item:
-        """Read a document. What is wrong with it is found here, by its name, before its neighbours are encoded."""
-        item = source.load()
-        if isinstance(item, str) and not item.strip() and not self._allow_empty:
-            raise InputError(f"{source.id} has an empty text; remove it, or pass --allow-empty")
-        if not isinstance(item, str) or "image" in self._encoder.bundle.manifest.modalities:
-            self._encoder.check(item, "document", source.id, allow_empty=self._allow_empty)
-        return item
-
     def take(self, source: Source, item: Item) -> None:
         """Gather a document, and encode the window it completes."""
         self._window.append((source, item))
-        self._weight += 1 if isinstance(item, str) else IMAGE_WEIGHT
+        pictured = isinstance(item, Mapping) and item.get("image") is not None
+        self._weight += IMAGE_WEIGHT if pictured else 1
         if self._weight >= WINDOW:
             self._encode()
 
     def finish(self) -> None:
-        """Encode and commit the rest."""
+        """Encode and commit the rest, what is encoded already first."""
+        self._commit()
         self._encode()
         self._commit()
 
