@@ -63,7 +63,7 @@ class LoadedAdapter:
         file = Path(path)
         data = _read(file)
         state, kind = data["token_projection_module"], _kind(file, data)
-        if data.get("hidden_size", hidden_size) != hidden_size:
+        if data.get("hidden_size") not in (None, hidden_size):
             raise ExportError(f"{file} was trained on {data['hidden_size']} dims, the backbone has {hidden_size}")
         projection = _build(file, state, kind, hidden_size)
         layers = _layers(file, data, depth)
@@ -104,10 +104,10 @@ def _build(file: Path, state: dict[str, Tensor], kind: str, hidden: int) -> Proj
     places = ("proj.1.weight",) if kind == "linear" else ("proj.1.weight", "proj.4.weight")
     expected = {"proj.0.weight", "proj.0.bias", *places}
     if set(state) - {"layer_weight_vectors"} != expected:
-        raise ExportError(f"{file} has the weights {sorted(state)}; a {kind} adapter has {sorted(expected)}")
+        raise ExportError(f"{file} has the weights {sorted(map(str, state))}; a {kind} adapter has {sorted(expected)}")
     for name, size in _shapes(state, places, hidden).items():
-        found = tuple(state[name].shape) if isinstance(state[name], Tensor) else type(state[name]).__name__
-        if found != size:
+        found = _shape(state[name])
+        if found != size or 0 in size:
             raise ExportError(f"{file} does not fit a backbone of {hidden} dims: {name} is {found}, expected {size}")
     layers: list[nn.Module] = [nn.LayerNorm(hidden)]
     layers += [nn.Linear(state[place].shape[1], state[place].shape[0], bias=False) for place in places]
@@ -127,6 +127,14 @@ def _shapes(state: dict[str, Tensor], places: tuple[str, ...], hidden: int) -> d
         shapes[place] = (rows, width)
         width = rows
     return shapes | ({"layer_weight_vectors": (1, hidden)} if "layer_weight_vectors" in state else {})
+
+
+def _shape(weight: object) -> tuple[int, ...] | str:
+    """The shape of an ordinary tensor of numbers; what else it is instead."""
+    if not isinstance(weight, Tensor):
+        return type(weight).__name__
+    plain = weight.layout == torch.strided and weight.is_floating_point() and not weight.is_meta
+    return tuple(weight.shape) if plain else f"{weight.layout} of {weight.dtype} on {weight.device}"
 
 
 def _rows(weight: object) -> int:

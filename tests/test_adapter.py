@@ -541,7 +541,6 @@ def test_token_vectors_are_the_projected_states_of_transformers(exported):
             np.testing.assert_allclose(encoder.encode_document(text).tokens[0], wanted, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_comparing_takes_the_same_adapter_and_no_other(exported, tmp_path):
     copy = tmp_path / "copy.pt"
     copy.write_bytes(Path(exported.adapter).read_bytes())
@@ -576,7 +575,6 @@ def test_an_item_without_a_token_has_one_row_of_zeros(exported):
         np.testing.assert_array_equal(row, np.zeros_like(row))
 
 
-@pytest.mark.slow
 def test_another_adapter_gives_another_identity_and_the_same_one_the_same(plain, tmp_path):
     checkpoint, _ = plain["bert"]
     first, other = (write(tmp_path / f"{seed}.pt", weights(seed=seed)) for seed in (3, 4))
