@@ -12,7 +12,7 @@ import smartrt
 from smartrt import strict_json
 from smartrt.bundle import MANIFEST_NAME, Bundle, sha256_of
 from smartrt.encoder import Encoder
-from smartrt.errors import OptionError, ParityError
+from smartrt.errors import ExportError, OptionError, ParityError
 from smartrt.files import new_directory
 from smartrt.manifest import FORMAT_VERSION, FileEntry, Manifest, Scoring, Source, Verified
 from smartrt.models.checkpoint import Checkpoint
@@ -117,7 +117,13 @@ def compare(
 
 def _family(checkpoint: Checkpoint, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The module of the checkpoint's family, and the options that were given."""
-    vision_language = load_config(checkpoint).model_type in FAMILIES
+    config = load_config(checkpoint)
+    vision_language = config.model_type in FAMILIES
+    if hasattr(config, "vision_config") and not vision_language:
+        raise ExportError(
+            f"{checkpoint.name} is a {config.model_type!r}, which takes images in a way smartrt does not export; it "
+            f"does: {', '.join(sorted(FAMILIES))}"
+        )
     family = qwen_vl_family if vision_language else text_family
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -272,6 +273,14 @@ def refused(source: Path, directory: Path, kind: type[Exception], *mentions: str
 def test_a_checkpoint_that_does_not_say_what_it_is_needs_a_preset(checkpoint: Path, tmp_path: Path) -> None:
     refused(checkpoint, tmp_path, ExportError, "--preset", "qwen3-vl-embedding", "lamra")
     refused(checkpoint, tmp_path, ExportError, "gme", "does not fit", preset="gme")
+
+
+def test_another_vision_language_model_is_refused_by_its_type(tmp_path: Path) -> None:
+    config = {"model_type": "qwen2_5_vl", "vision_config": {}, "text_config": {}}
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "c" / "model.safetensors").write_bytes(b"")
+    refused(tmp_path / "c", tmp_path, ExportError, "'qwen2_5_vl'", "qwen2_vl, qwen3_vl")
 
 
 def test_options_of_another_family_are_refused(checkpoint: Path, tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ class VisionTower(nn.Module):
         super().__init__()
         self.blocks = visual.blocks
         self.merger = visual.merger
-        self.merge = visual.spatial_merge_size
         self.positions = getattr(visual, "pos_embed", None)
         self.deepstack_at = list(getattr(visual, "deepstack_visual_indexes", [])) if deepstack else []
         self.deepstack_mergers = nn.ModuleList(visual.deepstack_merger_list if self.deepstack_at else [])
