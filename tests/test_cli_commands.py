@@ -17,6 +17,7 @@ from smartrt import Bundle, Encoder, TruncationWarning
 from smartrt.cli import doctor
 from smartrt.engines.fake import FakeEngine
 from smartrt.search import exact_terms
+from support import flip_bit
 
 
 def test_inspect_says_what_the_bundle_is(capsys, tiny_path):
@@ -182,3 +183,11 @@ def test_verify_against_another_checkpoint_is_not_ok_and_exits_with_1(capsys, ti
     assert finished.code == 1
     assert "does not hold the weights" in finished.err
     assert finished.out.splitlines()[-1].startswith("NOT OK")
+
+
+def test_hashes_are_compared_unless_asked_not_to_and_always_by_verify(capsys, tiny_copy):
+    flip_bit(tiny_copy / "encoder.onnx.data")
+    asked = ("explain", tiny_copy, "a list", "a list", *FAKE)
+    assert call(capsys, *asked).code == 2
+    assert call(capsys, *asked, "--no-check-hashes").code == 0
+    assert call(capsys, "verify", tiny_copy, *FAKE, "--no-check-hashes").code == 2

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundle import Bundle
 from ..corpus import Corpus, ImageFile
 from ..encoder import WINDOW
 from ..errors import InputError
@@ -16,7 +15,7 @@ from ..files import replace_file
 from ..index.build import IMAGE_WEIGHT, read_source
 from ..jsonl import Record
 from ..types import Embeddings
-from .options import encoder_options, json_switch, open_encoder, option, switch
+from .options import encoder_options, json_switch, open_bundle, open_encoder, option, switch
 from .terminal import progress, say, say_json
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode, and write the archive in one step."""
-    bundle = Bundle.open(args.bundle)
+    bundle = open_bundle(args)
     sources = _sources(args, bundle.manifest.modalities)
     with open_encoder(args, bundle) as encoder, progress("encoding", len(sources)) as bar:
         parts = []

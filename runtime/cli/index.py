@@ -6,12 +6,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle import Bundle
 from ..corpus import Corpus
 from ..errors import CorruptIndexError, InputError, SmartrtError, TruncationWarning
 from ..index import Index
 from ..index.build import fill
-from .options import Parser, encoder_options, json_switch, open_encoder, option, positive, switch
+from .options import Parser, encoder_options, json_switch, open_bundle, open_encoder, option, positive, switch
 from .terminal import note, progress, say, say_json
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     output = Path(args.output)
-    bundle = Bundle.open(args.bundle)
+    bundle = open_bundle(args)
     corpus = Corpus.open(Path(args.corpus), bundle.manifest.modalities, allow_empty=args.allow_empty)
     if corpus.bad and not args.skip_bad:
         raise corpus.bad[0][1]

@@ -93,14 +93,23 @@ def encoder_options(parser: argparse.ArgumentParser) -> None:
     option(parser, "--device", help="cpu, cuda or cuda:N", default="cpu")
     option(parser, "--threads", help="threads of the engine (default: all cores)", type=int)
     option(parser, "--token-budget", help="padded tokens per engine call", type=int, default=TOKEN_BUDGET)
+    switch(
+        parser, "--check-hashes", default=True,
+        help="compare every file of the bundle with its hash first; a bundle of 8 GB takes seconds to read",
+    )  # fmt: skip
     option(
         parser, "--max-image-pixels", help="refuse images with more", type=positive, default=ImageLimits.max_pixels
     )  # fmt: skip
 
 
+def open_bundle(args: argparse.Namespace) -> Bundle:
+    """Open the bundle at ``args.bundle`` with the options of `encoder_options`."""
+    return Bundle.open(args.bundle, verify=args.check_hashes)
+
+
 def open_encoder(args: argparse.Namespace, bundle: Bundle | None = None) -> Encoder:
     """Load `bundle`, or the one at ``args.bundle``, with the options of `encoder_options`."""
-    opened = bundle or Bundle.open(args.bundle)
+    opened = bundle or open_bundle(args)
     given = {} if args.threads is None else {"threads": args.threads}
     limits = ImageLimits(max_pixels=args.max_image_pixels)
     return Encoder.from_bundle(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..bundle import Bundle
 from ..errors import ParityError
 from .options import encoder_options, json_switch, open_encoder, option
 from .terminal import note, say, say_json
@@ -38,7 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare hashes, run the graph, and with ``--against`` run PyTorch beside it."""
-    with open_encoder(args) as encoder:  # opening compares the hashes and the tokenizer
+    bundle = Bundle.open(args.bundle)  # this compares the hashes, whatever --check-hashes says
+    with open_encoder(args, bundle) as encoder:
         difference, norm_error = _batch_against_single(encoder), _norm_error(encoder)
     result: dict[str, Any] = {
         "bundle": str(args.bundle),
