@@ -45,6 +45,7 @@ def export_text_encoder(encoder: TextEncoder, directory: Path, name: str = "enco
         reason = " ".join(str(error).split())[:300]
         raise ExportError(f"cannot trace {encoder.config.model_type!r}: {reason}") from error
     model = onnx.load(path)
+    _check_opset(model, opset)
     check_operators(model)
     _fix_axis(model.graph, "pooled", -1, encoder.config.hidden_size)
     _fix_axis(model.graph, "token_states", -1, encoder.head.dim)
@@ -103,6 +104,7 @@ def export_module(
         raise ExportError(f"PyTorch returned no program for the graph {name}")
     program.save(path, external_data=True)
     model = onnx.load(path, load_external_data=False)
+    _check_opset(model, opset)
     check_operators(model)
     found = [node.name for node in (*model.graph.input, *model.graph.output)]
     if found != [*example, *outputs]:
@@ -113,6 +115,13 @@ def export_module(
     onnx.save(model, path)
     onnx.checker.check_model(path)
     return GraphEntry(path.name, tuple(example), tuple(outputs))
+
+
+def _check_opset(model: onnx.ModelProto, opset: int) -> None:
+    """Exporters write another opset than asked for where they do not know the one asked for."""
+    written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if written != opset:
+        raise ExportError(f"opset {opset} was asked for and PyTorch wrote {written}: give --opset {written}")
 
 
 def check_operators(model: onnx.ModelProto) -> None:

@@ -72,6 +72,8 @@ def export(
         checkpoint = Checkpoint.resolve(source, revision)
         family, given = _family(checkpoint, options)
         reference = family.load(checkpoint, given, layer, adapter)
+        if preset := getattr(reference, "preset_name", None):
+            report(f"as {preset}")
         report("running PyTorch")
         truth = Truth.of(reference)
         report(f"tracing, opset {opset}")

@@ -45,6 +45,8 @@ class Checkpoint:
             raise ExportError(
                 f"{source!r} is no checkpoint: give a directory, a hub id ORG/NAME, or {MINILM!r} for the packaged one"
             )
+        if not checkpoint.weight_files() and not (checkpoint.path / "config.json").is_file():
+            raise ExportError(f"{checkpoint.path} is no checkpoint: it has neither config.json nor *.safetensors")
         if not checkpoint.weight_files():
             raise ExportError(
                 f"{checkpoint.path} has no *.safetensors: pickled weights are not read; "
@@ -92,6 +94,6 @@ def _download(source: str, revision: str | None) -> Path:
 
     try:
         return Path(snapshot_download(source, revision=revision, allow_patterns=_DOWNLOAD))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:  # ValueError: no valid id
         reason = " ".join(str(error).split()).split(". ")[0]
         raise ExportError(f"cannot download {source!r} ({reason}): give a checkpoint directory") from error

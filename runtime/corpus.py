@@ -130,6 +130,7 @@ class Corpus:
         images: Whether a line's ``image`` belongs to the document (a bundle that takes images) or is metadata.
         bad: Files that could not be listed, with the reason.
         ignored: How many files are of no kind that is read.
+        ignored_kinds: Their suffixes, sorted.
     """
 
     count: int
@@ -138,6 +139,7 @@ class Corpus:
     images: bool = False
     bad: tuple[tuple[str, InputError], ...] = field(default=())
     ignored: int = 0
+    ignored_kinds: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path, modalities: Sequence[str], *, allow_empty: bool) -> Corpus:
@@ -148,11 +150,13 @@ class Corpus:
             MissingDependencyError: The folder holds a PDF file and pypdfium2 is not installed.
         """
         images = "image" in modalities
+        if path.suffix.lower() in (*IMAGE_SUFFIXES, *TEXT_SUFFIXES, PDF_SUFFIX) and path.is_file():
+            raise InputError(f"{path} is a single document: give the folder that holds it, or a JSON Lines file")
         if not _is_folder(path):
             return cls(check_records(path, allow_empty=allow_empty, images=images), file=path, images=images)
         sources: list[Source] = []
         bad: list[tuple[str, InputError]] = []
-        ignored = 0
+        ignored: list[str] = []
         for file in _files(path, bad):
             name = file.relative_to(path).as_posix()
             try:
@@ -161,11 +165,11 @@ class Corpus:
                 bad.append((name, error))
                 continue
             sources += found
-            ignored += not found
+            ignored += [] if found else [file.suffix.lower() or "no suffix"]
         if not sources and not bad:
             kinds = ", ".join((*IMAGE_SUFFIXES, PDF_SUFFIX, *TEXT_SUFFIXES) if images else TEXT_SUFFIXES)
             raise InputError(f"{path} holds no file that this bundle can index ({kinds})")
-        return cls(len(sources), tuple(sources), None, images, tuple(bad), ignored)
+        return cls(len(sources), tuple(sources), None, images, tuple(bad), len(ignored), tuple(sorted(set(ignored))))
 
     def __iter__(self) -> Iterator[Source]:
         if self.file is None:

@@ -103,7 +103,7 @@ def test_a_closed_folder_is_one_line_before_anything_is_written(
     before = tree(tmp_path / "docs")
     arguments = command.format(bundle=tiny_path, path=tmp_path / "docs").split()
     line = refused(call(capsys, *arguments, "-o", tmp_path / "out", *FAKE), "cannot read ")
-    assert line.endswith(": Permission denied")
+    assert ": Permission denied" in line
     assert tree(tmp_path / "docs") == before
     assert not (tmp_path / "out").exists()
 

@@ -59,7 +59,7 @@ def test_a_bad_image_stops_the_build_and_what_came_before_is_kept(capsys, tmp_pa
     finished = call(capsys, *arguments)
     assert (finished.code, finished.out) == (2, "")
     said, stopped = finished.err.splitlines()
-    assert said == f"smartrt: files of {folder} of kinds that this bundle does not index: 2"
+    assert said == f"smartrt: files of {folder} of kinds that this bundle does not index: 2 (.csv, no suffix)"
     assert stopped.startswith("smartrt: paper.png: not an image")
     assert stopped.endswith(
         f"; 4 of 8 documents are committed in {tmp_path / 'i'}: run the same command with --resume to add the rest, "

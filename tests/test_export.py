@@ -177,3 +177,15 @@ def test_comparing_with_another_checkpoint_is_refused(tmp_path: Path, tiny_path:
 
 def test_the_registry_is_optimums() -> None:
     assert {"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "modernbert"} <= set(supported_model_types())
+
+
+@pytest.mark.parametrize("source", ["../nope", "no/such/place", "a b/c"])
+def test_a_name_that_is_no_checkpoint_is_one_line(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    _refused(tmp_path, source, ExportError, "checkpoint")
+
+
+def test_a_folder_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    _refused(tmp_path, tmp_path / "pictures", ExportError, "neither config.json nor")

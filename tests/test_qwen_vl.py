@@ -275,6 +275,14 @@ def test_a_checkpoint_that_does_not_say_what_it_is_needs_a_preset(checkpoint: Pa
     refused(checkpoint, tmp_path, ExportError, "gme", "does not fit", preset="gme")
 
 
+def test_a_length_that_cuts_the_pictures_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    refused(checkpoint, tmp_path, ExportError, "max length 20", max_length=20, preset="qwen3-vl-embedding")
+
+
+def test_an_opset_that_pytorch_does_not_write_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    refused(checkpoint, tmp_path, ExportError, "opset 3 was asked for", opset=3, preset="qwen3-vl-embedding")
+
+
 def test_another_vision_language_model_is_refused_by_its_type(tmp_path: Path) -> None:
     config = {"model_type": "qwen2_5_vl", "vision_config": {}, "text_config": {}}
     (tmp_path / "c").mkdir()

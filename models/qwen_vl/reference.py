@@ -156,6 +156,10 @@ class QwenVLReference:
         full = head + "".join(_IMAGE_PAD * count + piece for count, piece in zip(counts, rest, strict=True))
         batch = self.tokenizer(full, truncation=True, max_length=self.max_length, return_tensors="pt")
         ids: torch.Tensor = batch["input_ids"]
+        if int((ids == self.backbone.config.image_token_id).sum()) < sum(counts):
+            raise ExportError(
+                f"max length {self.max_length} cuts the pictures of the parity check ({sum(counts)} tokens): raise it"
+            )
         return ids
 
     def _see(

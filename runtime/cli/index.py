@@ -51,9 +51,10 @@ def _build(args: argparse.Namespace) -> int:
     bundle = open_bundle(args)
     corpus = Corpus.open(Path(args.corpus), bundle.manifest.modalities, allow_empty=args.allow_empty)
     if corpus.bad and not args.skip_bad:
-        raise corpus.bad[0][1]
+        raise InputError(f"{corpus.bad[0][1]}; or leave out what cannot be used with --skip-bad")
     if corpus.ignored:
-        note(f"smartrt: files of {args.corpus} of kinds that this bundle does not index: {corpus.ignored:,}")
+        kinds = ", ".join(corpus.ignored_kinds[:8])
+        note(f"smartrt: files of {args.corpus} of kinds that this bundle does not index: {corpus.ignored:,} ({kinds})")
     skipped = [_left_out(error) for _, error in corpus.bad]
     with open_encoder(args, bundle) as encoder:
         index = Index.open(output, encoder) if args.resume and output.exists() else Index.create(output, encoder)

@@ -89,7 +89,13 @@ positive.__name__ = "whole number from 1 up"  # argparse names the type in its m
 
 def encoder_options(parser: argparse.ArgumentParser) -> None:
     """Add what `Encoder.open` takes."""
-    option(parser, "--engine", help="what runs the graph", default="ort", choices=ENGINES)
+    option(
+        parser,
+        "--engine",
+        help="what runs the graphs (fake is arithmetic for tests, no model)",
+        default="ort",
+        choices=ENGINES,
+    )
     option(parser, "--device", help="cpu, cuda or cuda:N", default="cpu")
     option(parser, "--threads", help="threads of the engine (default: all cores)", type=int)
     option(parser, "--token-budget", help="padded tokens per engine call", type=int, default=TOKEN_BUDGET)

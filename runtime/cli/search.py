@@ -112,4 +112,5 @@ def _print(query: str, hits: list[Hit]) -> None:
     for place, hit in enumerate(hits, start=1):
         text = str(hit.meta.get("text") or "") if isinstance(hit.meta, dict) else ""
         snippet = " ".join(text.split())[:_SNIPPET]
-        say(f"{place:>3}  {hit.score:.4f} = {hit.pooled:.4f} pooled, {hit.late:.4f} late  {hit.id}  {snippet}")
+        name = " ".join(hit.id.split())  # a file's name may hold a line break
+        say(f"{place:>3}  {hit.score:.4f} = {hit.pooled:.4f} pooled, {hit.late:.4f} late  {name}  {snippet}")
