@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 import smartrt
 
-# PyTorch's threads wait for each other by spinning: on a busy machine tiny models take ten times as long with them.
+# PyTorch's threads wait for each other by spinning: on a busy machine tiny models take several times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples every time, however slow the machine: a red run means a change, not bad luck.
