@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from smartrt.engines.axes import decoder_axes, vision_axes
 from smartrt.errors import ExportError
 from smartrt.manifest import Chat, Dims, Images, LateMask, TokenTable
 from smartrt.models.qwen_vl.decoder import Decoder
@@ -23,6 +24,7 @@ from .tokenizer import write_tokenizer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from smartrt.engines.axes import Axes
     from smartrt.manifest import GraphEntry, Manifest, ResizeStage, SideTemplates
     from smartrt.models.checkpoint import Checkpoint
     from smartrt.models.qwen_vl.load import PixelConfig
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 OPTIONS = ("preset", "max_length", "min_pixels", "max_pixels", "query_instruction", "document_instruction")
 """What replaces a preset's own values."""
 
+_INTEGERS = ("valid", "taps", "position_ids", "pooled_index", "deepstack_index")
+_INPUT_TYPES = dict.fromkeys(_INTEGERS, torch.int64) | {"patches": torch.uint8}
 _TABLE = "token_table.bin"
 _TABLE_TYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
@@ -79,10 +83,10 @@ def write(directory: Path, checkpoint: Checkpoint, reference: QwenVLReference, o
     hidden, vision = backbone.config.text_config.hidden_size, backbone.config.vision_config
     if table.dim != hidden:
         raise ExportError(f"the token table has {table.dim} dims, the decoder {hidden}")
-    images = _images(reference, vision)
+    images, dims = _images(reference, vision), Dims(hidden, reference.head.dim)
     graphs = {
         "vision": _export_vision(directory, reference, images, hidden, opset),
-        "decoder": _export_decoder(directory, reference, images, hidden, opset),
+        "decoder": _export_decoder(directory, reference, images, dims, opset),
     }
     visual = reference.visual_ids()
     return {
@@ -97,7 +101,7 @@ def write(directory: Path, checkpoint: Checkpoint, reference: QwenVLReference, o
         "pooling": "last",
         "pooled_token_id": _pooled_token(reference),
         "normalized": True,
-        "dims": Dims(hidden, reference.head.dim),
+        "dims": dims,
         "late_mask": LateMask(reference.dropped_ids("query"), reference.dropped_ids("document"), visual),
     }
 
@@ -189,39 +193,27 @@ def _write_table(directory: Path, checkpoint: Checkpoint) -> TokenTable:
 
 
 def _export_vision(directory: Path, reference: QwenVLReference, images: Images, hidden: int, opset: int) -> GraphEntry:
-    group, block = images.merge_size**2, ("image", "block")
     tower = VisionTower(reference.backbone.model.visual, images.mean, images.std, deepstack=reference.preset.deepstack)
-    axes: dict[str, tuple[str | int, ...]] = {
-        "patches": (*block, group, 3 * images.patch_size**2),
-        "rotary": (*block, group, images.rotary_dim),
-        "valid": block,
-    }
-    if images.position_grid is not None:
-        axes |= {"taps": (*block, group, 4), "tap_weights": (*block, group, 4)}
-    example = _example(axes, {"patches": torch.uint8, "valid": torch.int64, "taps": torch.int64})
-    axes["tokens"] = (*block, hidden)
-    if images.deepstack_layers:
-        axes["deepstack"] = (images.deepstack_layers, *block, hidden)
+    axes = vision_axes(images, hidden)
+    example = _example(axes, outputs={"tokens", "deepstack"})
     return export_module(tower.eval(), directory, "vision", example, axes, opset)
 
 
-def _export_decoder(directory: Path, reference: QwenVLReference, images: Images, hidden: int, opset: int) -> GraphEntry:
+def _export_decoder(directory: Path, reference: QwenVLReference, images: Images, dims: Dims, opset: int) -> GraphEntry:
     decoder = Decoder(reference.backbone.model.language_model, reference.head, images.deepstack_layers)
-    axes: dict[str, tuple[str | int, ...]] = {
-        "inputs_embeds": ("batch", "length", hidden),
-        "position_ids": (3, "batch", "length"),
-        "pooled_index": ("batch",),
-    }
-    if images.deepstack_layers:
-        axes |= {"deepstack": (images.deepstack_layers, "row", hidden), "deepstack_index": ("batch", "length")}
-    whole = ("position_ids", "pooled_index", "deepstack_index")
-    example = _example(axes, dict.fromkeys(whole, torch.int64))
-    axes |= {"pooled": ("batch", hidden), "token_states": ("batch", "length", reference.head.dim)}
+    axes = decoder_axes(images, dims.pooled, dims)
+    example = _example(axes, outputs={"pooled", "token_states"})
     return export_module(decoder.eval(), directory, "decoder", example, axes, opset)
 
 
-def _example(axes: dict[str, tuple[str | int, ...]], types: dict[str, torch.dtype]) -> dict[str, torch.Tensor]:
-    """Zeros of small, distinct sizes."""
+def _example(axes: Axes, outputs: set[str]) -> dict[str, torch.Tensor]:
+    """Zeros of small, distinct sizes for every input."""
     sizes = {"image": 2, "block": 3, "batch": 2, "length": 5, "row": 4}
-    shapes = {name: tuple(axis if isinstance(axis, int) else sizes[axis] for axis in axes[name]) for name in axes}
-    return {name: torch.zeros(shape, dtype=types.get(name, torch.float32)) for name, shape in shapes.items()}
+    return {
+        name: torch.zeros(
+            [axis if isinstance(axis, int) else sizes[axis] for axis in axes[name]],
+            dtype=_INPUT_TYPES.get(name, torch.float32),
+        )
+        for name in axes
+        if name not in outputs
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING, get_args
 
+from .engines.axes import decoder_axes, vision_axes
 from .manifest import Parts
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 _TEXT_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 _OUTPUTS = {"pooled", "token_states"}
-_DECODER_INPUTS = {"inputs_embeds", "position_ids", "pooled_index"}
-_VISION_INPUTS = {"patches", "rotary", "valid"}
 _FIELDS = {"instruction", "images", "text"}
 
 
@@ -71,27 +70,26 @@ def _text_encoder(manifest: Manifest) -> Iterator[str]:
 
 
 def _vision_language(manifest: Manifest) -> Iterator[str]:
-    for name, inputs, outputs in (("vision", _VISION_INPUTS, {"tokens"}), ("decoder", _DECODER_INPUTS, _OUTPUTS)):
+    table, chat, images = manifest.token_table, manifest.chat, manifest.images
+    if table is None or chat is None or images is None or set(manifest.modalities) != {"text", "image"}:
+        yield f"family: {manifest.family} needs token_table, chat, images, and the modalities text and image"
+        return
+    expected = {
+        "vision": vision_axes(images, table.dim),
+        "decoder": decoder_axes(images, table.dim, manifest.dims),
+    }
+    for name, tensors in expected.items():
         graph = manifest.graphs.get(name)
         if graph is None:
             yield f"graphs: there is no {name}"
-        elif not inputs <= set(graph.inputs) or not outputs <= set(graph.outputs):
-            yield f"graphs.{name}: {list(graph.inputs)} -> {list(graph.outputs)} is no {name} graph"
-    table = manifest.token_table
-    if (
-        table is None
-        or manifest.chat is None
-        or manifest.images is None
-        or set(manifest.modalities) != {"text", "image"}
-    ):
-        yield f"family: {manifest.family} needs token_table, chat, images, and the modalities text and image"
-        return
+        elif {*graph.inputs, *graph.outputs} != set(tensors):
+            yield f"graphs.{name}: it has {[*graph.inputs, *graph.outputs]}, expected {list(tensors)}"
     if table.rows < manifest.tokenizer.vocab_size:
         yield f"token_table: {table.rows} rows are fewer than the vocabulary of {manifest.tokenizer.vocab_size}"
     if manifest.tokenizer.padding_side != "right":
         yield "tokenizer.padding_side: the decoder has no mask, it needs padding on the right"
-    yield from _chat(manifest.chat)
-    yield from _images(manifest.images)
+    yield from _chat(chat)
+    yield from _images(images)
 
 
 def _chat(chat: Chat) -> Iterator[str]:

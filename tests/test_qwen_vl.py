@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import torch
 import smartrt
 import tiny_qwen_vl
 from smartrt.backbones.qwen_vl import QwenVLBackbone
-from smartrt.errors import ExportError, InputError, OptionError, ParityError
+from smartrt.errors import BundleError, ExportError, InputError, OptionError, ParityError
 from smartrt.export import pipeline
 from smartrt.export.graph import check_operators
 from smartrt.export.pictures import picture, picture_items
@@ -24,7 +25,7 @@ from smartrt.models.checkpoint import Checkpoint
 from smartrt.models.qwen_vl import decoder as decoder_module
 from smartrt.models.qwen_vl import vision as vision_module
 from smartrt.models.qwen_vl.presets import PRESETS
-from support import edit_json, message_of
+from support import edit_json, message_of, set_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,6 +246,33 @@ def test_the_fake_engine_keeps_the_contract_too(exported: tuple[str, Path, Path]
             np.testing.assert_allclose(together.pooled[i], alone.pooled[0], atol=TOLERANCE)
             np.testing.assert_allclose(together.tokens[i], alone.tokens[0], atol=TOLERANCE)
         np.testing.assert_allclose(np.linalg.norm(together.tokens.values, axis=1), 1, atol=1e-5)
+
+
+EDITS: dict[str, tuple[str, Any, str]] = {
+    "no images": ("images", None, "needs token_table, chat, images"),
+    "text alone": ("modalities", ["text"], "the modalities text and image"),
+    "a tensor too many": ("graphs/vision/inputs", ["patches", "rotary", "valid", "pixels"], "graphs.vision"),
+    "a tensor too few": ("graphs/decoder/inputs", ["inputs_embeds"], "graphs.decoder"),
+    "a size below 1": ("images/patch_size", 0, "images: a size is below 1"),
+    "no stage": ("images/stages", [], "images.stages"),
+    "padding on the left": ("tokenizer/padding_side", "left", "padding on the right"),
+    "a table too short": ("token_table/rows", 5, "fewer than the vocabulary"),
+    "a field nobody fills": ("chat/query/templates", {"text": "{text} {date}"}, "fields beside"),
+    "an unknown kind": ("chat/document/templates", {"video": "{text}"}, "no kind of item"),
+    "an id outside": ("images/placeholder_id", 10**6, "outside the vocabulary"),
+    "a kind of table": ("token_table/dtype", "int8", "expected one of float32"),
+}
+
+
+@pytest.mark.parametrize(("keys", "value", "mention"), EDITS.values(), ids=EDITS)
+def test_a_manifest_that_contradicts_itself_is_one_line(
+    page_path: Path, tmp_path: Path, keys: str, value: Any, mention: str
+) -> None:
+    copy = Path(shutil.copytree(page_path, tmp_path / "page.smartrt"))
+    set_key(copy / "manifest.json", keys, value)
+    with pytest.raises(BundleError) as caught:
+        smartrt.Encoder.open(copy)
+    message_of(caught.value, mention)
 
 
 # What the export refuses.

@@ -1,60 +1,65 @@
-"""The axes that a manifest promises of each graph's inputs and outputs."""
+"""The axes of each graph's inputs and outputs: what the exporter writes, an engine must show, and a fake one has.
+
+A name is a dynamic axis, a number a fixed one. docs/format.md has the meaning of each tensor.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..manifest import Manifest
+    from ..manifest import Dims, Images, Manifest
 
 Axes = dict[str, tuple[str | int, ...]]
 
 
 def axes_of(manifest: Manifest, graph: str) -> Axes:
-    """Axes per tensor of `graph`; a name is a dynamic axis, a number a fixed one. docs/format.md has the meaning."""
+    """Axes per tensor of the graph named `graph`, those it has alone."""
     entry = manifest.graphs[graph]
-    known = {"encoder": _encoder, "vision": _vision, "decoder": _decoder}[graph](manifest)
+    if graph == "encoder":
+        known = encoder_axes(manifest.dims)
+    else:
+        images, table = manifest.images, manifest.token_table
+        assert images is not None  # noqa: S101  (Manifest.problems saw to both)
+        assert table is not None  # noqa: S101
+        known = vision_axes(images, table.dim) if graph == "vision" else decoder_axes(images, table.dim, manifest.dims)
     return {name: known[name] for name in (*entry.inputs, *entry.outputs)}
 
 
-def _encoder(manifest: Manifest) -> Axes:
+def encoder_axes(dims: Dims) -> Axes:
+    """Every tensor that a text encoder's graph may have."""
     inputs: Axes = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), ("batch", "length"))
-    return inputs | _outputs(manifest)
+    return inputs | _outputs(dims)
 
 
-def _vision(manifest: Manifest) -> Axes:
-    images, table = manifest.images, manifest.token_table
-    assert images is not None  # noqa: S101  (Manifest.problems saw to both)
-    assert table is not None  # noqa: S101
+def vision_axes(images: Images, hidden: int) -> Axes:
+    """Every tensor that the graph `vision` of these images has."""
     block = ("image", "block")
     patch = (*block, images.merge_size**2)
-    return {
+    axes: Axes = {
         "patches": (*patch, 3 * images.patch_size**2),
         "rotary": (*patch, images.rotary_dim),
         "valid": block,
-        "taps": (*patch, 4),
-        "tap_weights": (*patch, 4),
-        "tokens": (*block, table.dim),
-        "deepstack": (images.deepstack_layers, *block, table.dim),
     }
+    if images.position_grid is not None:
+        axes |= {"taps": (*patch, 4), "tap_weights": (*patch, 4)}
+    axes["tokens"] = (*block, hidden)
+    if images.deepstack_layers:
+        axes["deepstack"] = (images.deepstack_layers, *block, hidden)
+    return axes
 
 
-def _decoder(manifest: Manifest) -> Axes:
-    images, table = manifest.images, manifest.token_table
-    assert images is not None  # noqa: S101  (Manifest.problems saw to both)
-    assert table is not None  # noqa: S101
-    inputs: Axes = {
-        "inputs_embeds": ("batch", "length", table.dim),
+def decoder_axes(images: Images, hidden: int, dims: Dims) -> Axes:
+    """Every tensor that the graph `decoder` of these images has."""
+    axes: Axes = {
+        "inputs_embeds": ("batch", "length", hidden),
         "position_ids": (3, "batch", "length"),
         "pooled_index": ("batch",),
-        "deepstack": (images.deepstack_layers, "row", table.dim),
-        "deepstack_index": ("batch", "length"),
     }
-    return inputs | _outputs(manifest)
+    if images.deepstack_layers:
+        axes |= {"deepstack": (images.deepstack_layers, "row", hidden), "deepstack_index": ("batch", "length")}
+    return axes | _outputs(dims)
 
 
-def _outputs(manifest: Manifest) -> Axes:
-    return {
-        "pooled": ("batch", manifest.dims.pooled),
-        "token_states": ("batch", "length", manifest.dims.token),
-    }
+def _outputs(dims: Dims) -> Axes:
+    return {"pooled": ("batch", dims.pooled), "token_states": ("batch", "length", dims.token)}
