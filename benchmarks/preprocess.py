@@ -8,6 +8,7 @@ batch, and so does the contender here.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -79,12 +80,12 @@ def measure(bundle: Path, rounds: int, advance: Callable[[int], None] = lambda _
         for name in names:
             runs[name].append(_run(name, bundle))
             advance(1)
-    best = {
+    middle = {
         name: {key: statistics.median(run[key] for run in found) for key in found[0]} for name, found in runs.items()
     }
-    ours = best["smartrt"]
-    ratios = {name: {key: round(found[key] / ours[key], 2) for key in ours} for name, found in best.items()}
-    return {"rounds": rounds, "pages": PAGES, "contenders": best, "over_smartrt": ratios}
+    ours = middle["smartrt"]
+    ratios = {name: {key: round(found[key] / ours[key], 2) for key in ours} for name, found in middle.items()}
+    return {"rounds": rounds, "pages": PAGES, "contenders": middle, "over_smartrt": ratios}
 
 
 def _run(name: str, bundle: Path) -> dict[str, float]:
@@ -99,10 +100,9 @@ def _run(name: str, bundle: Path) -> dict[str, float]:
 def _smartrt(images: Images, pages: Iterable[bytes]) -> None:
     held, size = [], 0
     for data in pages:
-        image = resize(
-            decode(data, "page", images.transparency), images.stages, images.patch_size * images.merge_size, "page"
-        )
-        held.append(cut(image, images.patch_size, images.merge_size))
+        image = decode(data, "page", images.transparency)
+        sized = resize(image, images.stages, images.patch_size * images.merge_size, "page")
+        held.append(cut(sized, images.patch_size, images.merge_size))
         size += held[-1].values.nbytes
         if size >= PIXEL_BUDGET:
             held, size = [], 0
@@ -134,11 +134,10 @@ def _child(name: str, bundle: str) -> dict[str, float]:
     images = Bundle.open(bundle, verify=False).manifest.images
     if images is None:
         raise OptionError(f"{bundle} takes no images")
-    run = (
-        (lambda pages: _smartrt(images, pages))
-        if name == "smartrt"
-        else _transformers(images, fast=name.endswith("fast"))
-    )
+    if name == "smartrt":
+        run: Callable[[Iterable[bytes]], None] = functools.partial(_smartrt, images)
+    else:
+        run = _transformers(images, fast=name == "transformers-fast")
     data = page()
     run([data])
     singles = []
