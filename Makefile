@@ -7,7 +7,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := cpu,pdf,export,demo,bench,dev
+EXTRAS := cpu,pdf,pool,export,demo,bench,dev
 BUNDLE := build/minilm.smartrt
 
 .PHONY: demo test test-slow lint bench clean FORCE

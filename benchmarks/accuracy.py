@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smartrt.compression.ward import load_hierarchy
+from smartrt.documents import Documents
 from smartrt.fusion import Weights
 from smartrt.search import search
 from smartrt.types import Embeddings
 
 from .lexical import SETTINGS, bm25
 from .metrics import CUT, METRICS, RESAMPLES, paired_bootstrap
+from .stored import REFERENCE, rank_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
 BASELINE = "pooled"
 
 
-def measure(encoder: Encoder, data: RetrievalSet, advance: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
+def measure(
+    encoder: Encoder, data: RetrievalSet, advance: Callable[[int], None] = lambda _: None, *, stored: bool = False
+) -> dict[str, Any]:
     """Rank every document for every query with each system and score the rankings.
 
     Ties keep the order of the documents; identical texts have identical vectors, so they tie.
@@ -34,22 +39,26 @@ def measure(encoder: Encoder, data: RetrievalSet, advance: Callable[[int], None]
         encoder: Encodes both sides; an empty document is encoded as what it is.
         data: The set.
         advance: Called with the number of items that were encoded.
+        stored: Whether to rank by vectors as an index can keep them as well (`stored.VARIANTS`).
 
     Returns:
         JSON-ready: per system the mean of each metric, and the difference of nDCG from the pooled
-        baseline with its 95 % paired-bootstrap interval.
+        baseline with its 95 % paired-bootstrap interval; with `stored` the same against float32 and all documents.
     """
-    # First, because it is quick to fail: its libraries are optional.
+    # First, because they are quick to fail: their libraries are optional.
+    if stored:
+        load_hierarchy()
     lexical = bm25(*([record.text for record in records] for records in (data.queries, data.documents)))
     started = time.perf_counter()
     queries = _encode(encoder, [record.text for record in data.queries], "query", advance)
     documents = _encode(encoder, [record.text for record in data.documents], "document", advance)
     encoded = time.perf_counter()
-    rankings = _rankings(encoder, data, queries, documents)
+    rankings = _rankings(encoder, queries, documents)
     k = min(CUT, len(data.documents))
     rankings["bm25"] = [np.argsort(-row, kind="stable")[:k].tolist() for row in lexical]
     per_query = {name: _metrics(ranking, data) for name, ranking in rankings.items()}
-    return {
+    kept = _stored(encoder, queries, documents, data) if stored else {}
+    return kept | {
         "set": data.name,
         "documents": len(data.documents),
         "queries": len(data.queries),
@@ -73,20 +82,26 @@ def _encode(encoder: Encoder, texts: Sequence[str], side: Side, advance: Callabl
     return Embeddings.concatenate(parts).take([rows[text] for text in texts])
 
 
-def _rankings(
-    encoder: Encoder, data: RetrievalSet, queries: Embeddings, documents: Embeddings
-) -> dict[str, list[list[int]]]:
+def _rankings(encoder: Encoder, queries: Embeddings, documents: Embeddings) -> dict[str, list[list[int]]]:
     scoring = encoder.bundle.manifest.scoring
     systems = {
         BASELINE: Weights(1.0, 0.0),
         "late": Weights(0.0, 1.0),
         "hybrid": Weights(scoring.pooled_weight, scoring.late_weight),
     }
-    k = min(CUT, len(data.documents))
+    stored = [Documents.of(documents)]
     return {
-        name: [[place.position for place in row] for row in search(queries, [documents], k=k, weights=weights)]
+        name: [[place.position for place in row] for row in search(queries, stored, k=CUT, weights=weights)]
         for name, weights in systems.items()
     }
+
+
+def _stored(encoder: Encoder, queries: Embeddings, documents: Embeddings, data: RetrievalSet) -> dict[str, Any]:
+    scoring = encoder.bundle.manifest.scoring
+    rankings = rank_stored(queries, documents, Weights(scoring.pooled_weight, scoring.late_weight))
+    per_query = {name: _metrics(ranking.positions, data) for name, ranking in rankings.items()}
+    size = {name: {"bytes_per_document": round(ranking.bytes_per_document)} for name, ranking in rankings.items()}
+    return {"stored": {n: size[n] | _summary(values, per_query[REFERENCE]) for n, values in per_query.items()}}
 
 
 def _metrics(rankings: Iterable[Sequence[int]], data: RetrievalSet) -> dict[str, np.ndarray]:

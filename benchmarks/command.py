@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartrt.bundle import Bundle
-from smartrt.cli.options import Parser, encoder_options, json_switch, open_encoder, option, positive
+from smartrt.cli.options import Parser, encoder_options, json_switch, open_encoder, option, positive, switch
 from smartrt.cli.terminal import progress, say, say_json, table
 from smartrt.errors import MissingDependencyError, TruncationWarning
 
@@ -16,6 +17,9 @@ from . import accuracy, coldstart, preprocess
 from .dataset import RetrievalSet
 from .machine import describe
 from .metrics import METRICS
+from .scoring import measure as scoring
+from .scoring.cases import CASES
+from .stored import REFERENCE
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(
         find, "--data", nargs="+", required=True, metavar="DIR", help="each with corpus.jsonl, queries.jsonl, qrels.tsv"
     )
+    switch(find, "--stored", help="measure storages, compression and two-stage search as well")
     encoder_options(find)
     json_switch(find)
     start = actions.add_parser("coldstart", help="a new process to its first vectors, against PyTorch")
@@ -36,6 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(start, "--source", help="the checkpoint the bundle came from, for PyTorch", required=True)
     option(start, "--rounds", help="starts of each contender", type=positive, default=7)
     json_switch(start)
+    score = actions.add_parser("maxsim", help="the scorer, against NumPy, PyTorch and maxsim-cpu")
+    option(score, "--cases", nargs="+", help="what is scored", choices=tuple(CASES), default=list(CASES))
+    option(score, "--threads", nargs="+", help="of every contender", type=positive, default=[1, os.cpu_count() or 1])
+    option(score, "--rounds", help="of all contenders, in random order", type=positive, default=9)
+    json_switch(score)
     pixels = actions.add_parser("preprocess", help="a page's bytes to patches, against transformers' processors")
     pixels.add_argument("bundle", help="bundle directory that takes images")
     option(pixels, "--rounds", help="processes of each contender", type=positive, default=7)
@@ -44,7 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Dispatch to the measurement."""
-    return {"accuracy": _accuracy, "coldstart": _coldstart, "preprocess": _preprocess}[args.action](args)
+    return {"accuracy": _accuracy, "coldstart": _coldstart, "maxsim": _maxsim, "preprocess": _preprocess}[args.action](
+        args
+    )
 
 
 def _accuracy(args: argparse.Namespace) -> int:
@@ -55,7 +67,7 @@ def _accuracy(args: argparse.Namespace) -> int:
         warnings.simplefilter("ignore", TruncationWarning)  # the result counts them
         for data in sets:
             with progress(data.name, len(data.documents) + len(data.queries)) as bar:
-                results.append(accuracy.measure(encoder, data, bar.advance))
+                results.append(accuracy.measure(encoder, data, bar.advance, stored=args.stored))
         identity = {"name": encoder.bundle.manifest.name, "identity": encoder.bundle.identity}
     if args.json:
         say_json({"machine": machine, "bundle": identity, "results": results})
@@ -67,11 +79,20 @@ def _accuracy(args: argparse.Namespace) -> int:
 
 def _print_accuracy(result: dict[str, Any]) -> None:
     say(f"{result['set']}: {result['documents']:,} documents, {result['queries']:,} queries")
-    rows = [["", *METRICS, "ndcg - pooled", "95 % interval"]]
-    for name, values in result["systems"].items():
+    _print_systems(result["systems"], "ndcg - pooled")
+    if "stored" in result:
+        say(f"hybrid as an index keeps it, against {REFERENCE} and all documents:")
+        _print_systems(result["stored"], f"ndcg - {REFERENCE}")
+
+
+def _print_systems(systems: dict[str, Any], against: str) -> None:
+    sized = any("bytes_per_document" in values for values in systems.values())
+    rows = [["", *METRICS, against, "95 % interval", *(["bytes / document"] if sized else [])]]
+    for name, values in systems.items():
         low, high = values["interval"]
         metrics = [f"{values[metric]:.4f}" for metric in METRICS]
-        rows.append([name, *metrics, f"{values['difference']:+.4f}", f"[{low:+.4f}, {high:+.4f}]"])
+        size = [f"{values['bytes_per_document']:,}"] if sized else []
+        rows.append([name, *metrics, f"{values['difference']:+.4f}", f"[{low:+.4f}, {high:+.4f}]", *size])
     for line in table(rows, right=frozenset(range(1, len(rows[0])))):
         say(f"  {line}")
 
@@ -100,6 +121,36 @@ def _preprocess(args: argparse.Namespace) -> int:
     if "transformers-fast" not in result["contenders"]:
         say("transformers' fast processor needs torchvision, which is not installed")
     return 0
+
+
+def _maxsim(args: argparse.Namespace) -> int:
+    machine, results = describe(), []
+    for threads in dict.fromkeys(args.threads):
+        for case in args.cases:
+            with progress(f"{case}, {threads} threads", args.rounds + 1) as bar:
+                results.append(scoring.measure(case, threads, args.rounds, bar.advance))
+    if args.json:
+        say_json({"machine": machine, "results": results})
+        return 0
+    for result in results:
+        _print_maxsim(result)
+    return 0
+
+
+def _print_maxsim(result: dict[str, Any]) -> None:
+    noisy = "; NOISY: a probe moved by more than 15 %" if result["noisy"] else ""
+    say(f"{result['label']}: {result['gflop']:.1f} GFLOP, threads {result['threads']}{noisy}")
+    rows = [["", "wall ms", "CPU ms", "of sgemm", "CPU ratio", "wall ratio", "max error", "top 10"]]
+    for name, values in result["contenders"].items():
+        error = "" if values["max_error"] is None else f"{values['max_error']:.0e}"
+        times = [f"{values['wall_ms']:.1f}", f"{values['cpu_ms']:.1f}", f"{values['share_of_sgemm']:.0%}"]
+        ratios = [f"{values[key]:.2f}x" for key in ("cpu_ratio", "wall_ratio")]
+        rows.append([name, *times, *ratios, error, f"{values['top_10']:.2f}"])
+    for line in table(rows, right=frozenset(range(1, 8))):
+        say(f"  {line}")
+    for what in ("crashed", "wrong"):
+        for name in result[what]:
+            say(f"  {name} {what}" if what == "crashed" else f"  {name} returns wrong scores")
 
 
 def _coldstart(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import smartrt
+from smartrt.scoring.blas import find_blas
 
 _LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch", "transformers", "bm25s")
 
@@ -23,6 +24,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
+        "blas_kernels": blas.kernels if (blas := find_blas()) else None,
         "system": f"{platform.system()} {platform.machine()}",
         "load": [round(load, 2) for load in os.getloadavg()],
         "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},

@@ -7,8 +7,8 @@
 >>> smartrt.score(queries, documents)
 
 The way of the data: `items` and `images` check what comes in, a `backbones` module makes feeds of it and runs its
-graphs on an `engines` module, `encoder` returns `types.Embeddings`, `maxsim` and `fusion` score them, `index` keeps and
-searches them.
+graphs on an `engines` module, `encoder` returns `types.Embeddings`; `maxsim` and `fusion` score them with `scoring`,
+`index` keeps them and `search` ranks them.
 """
 
 from . import errors
@@ -17,7 +17,7 @@ from .encoder import Encoder
 from .errors import SmartrtError, TruncationWarning
 from .fusion import Weights, score
 from .images.limits import ImageLimits
-from .index import Hit, Index
+from .index import Hit, Index, IndexOptions
 from .maxsim import maxsim
 from .types import Embeddings, TokenStates
 
@@ -30,6 +30,7 @@ __all__ = [
     "Hit",
     "ImageLimits",
     "Index",
+    "IndexOptions",
     "SmartrtError",
     "TokenStates",
     "TruncationWarning",

@@ -76,6 +76,15 @@ def stored_ids(path: Path) -> list[str]:
     return index.ids()
 
 
+def stored_vectors(path: Path) -> dict[str, np.ndarray]:
+    """The token vectors of every document of an index, as they are stored."""
+    return {
+        segment.document(int(row)).id: segment.documents.tokens.exact(int(row))[: int(segment.lengths[row])]
+        for segment in Index.open(path).segments
+        for row in segment.alive
+    }
+
+
 def close(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let `folder` be one that may not be listed; chmod would not stop root."""
     scandir = os.scandir

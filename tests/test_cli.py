@@ -16,6 +16,7 @@ from support import run_python
 
 CLI = Path(__file__).parent.parent / "runtime" / "cli"
 SHARED = {"__init__", "main", "options", "terminal"}
+ACTIONS = {"build", "recall"}  # of `smartrt index`, too long for its file
 
 
 def parsers():
@@ -43,9 +44,17 @@ def named(value):
 
 
 def test_every_command_module_is_in_the_table_and_every_entry_of_the_table_is_a_module():
-    on_disk = {f"smartrt.cli.{path.stem}" for path in CLI.glob("*.py") if path.stem not in SHARED}
+    on_disk = {f"smartrt.cli.{path.stem}" for path in CLI.glob("*.py") if path.stem not in SHARED | ACTIONS}
     listed = {module for module, _ in program.COMMANDS.values()}
     assert {module for module in listed if module.startswith("smartrt.cli.")} == on_disk
+
+
+@pytest.mark.parametrize("name", sorted(ACTIONS))
+def test_an_action_with_a_file_of_its_own_has_configure_and_run_and_is_an_action_of_index(name):
+    implementation = importlib.import_module(f"smartrt.cli.{name}")
+    assert callable(implementation.configure)
+    assert callable(implementation.run)
+    assert ("index", name) in PARSERS
 
 
 @pytest.mark.parametrize("name", program.COMMANDS)

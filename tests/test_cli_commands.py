@@ -15,8 +15,8 @@ import tiny_checkpoints
 from commandline import FAKE, TEXTS, call, write_corpus
 from smartrt import Bundle, Encoder, TruncationWarning
 from smartrt.cli import doctor
+from smartrt.documents import exact_terms
 from smartrt.engines.fake import FakeEngine
-from smartrt.search import exact_terms
 from support import flip_bit
 
 
@@ -155,10 +155,11 @@ def test_explain_adds_up_to_the_score(capsys, tiny_path, engine):
 
 def test_doctor_lists_machine_libraries_and_devices(capsys):
     data = call(capsys, "doctor", "--json").json
-    assert set(data) == {"smartrt", "machine", "libraries", "devices"}
+    assert set(data) == {"smartrt", "machine", "libraries", "devices", "scorer"}
     assert set(data["machine"]) == {"python", "system", "cores"}
     assert data["libraries"]["numpy"] == {"version": np.__version__, "install": None}
     assert data["devices"]["cpu"] == "ready"
+    assert "Python thread" in data["scorer"] or "kernels" in data["scorer"]
     text = call(capsys, "doctor")
     assert text.code == 0
     assert f"smartrt {smartrt.__version__}" in text.out

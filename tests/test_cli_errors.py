@@ -60,13 +60,14 @@ CASES = {
     "encode, text and input": (f"{ENCODE} --input corpus.jsonl", ["--input", "one of the two"]),
     "encode, no output": ("encode tiny.smartrt list", ["--output"]),
     "encode, unknown side": (f"{ENCODE} --side passage", ["passage", "query", "document"]),
-    "search, k above the corpus": (f"{SEARCH} -k 4", ["k=4", "3 documents"]),
     "search, k of 0": (f"{SEARCH} -k 0", ["-k", "'0'", "from 1 up"]),
     "search, k below 0": (f"{SEARCH} -k -1", ["-k", "'-1'", "from 1 up"]),
     "search, k of a word": (f"{SEARCH} -k x", ["-k", "'x'", "from 1 up"]),
     "search, k of a fraction": (f"{SEARCH} -k 1.5", ["-k", "'1.5'", "from 1 up"]),
     "search, weights of 0": (f"{SEARCH} -k 1 --pooled 0 --late 0", ["pooled=0.0", "late=0.0"]),
     "search, weight is NaN": (f"{SEARCH} -k 1 --late nan", ["late=nan"]),
+    "search, pooled is NaN": (f"{SEARCH} -k 1 --pooled nan", ["pooled=nan"]),
+    "search, weight is infinite": (f"{SEARCH} -k 1 --late inf", ["late=inf"]),
     "search, weight is a word": (f"{SEARCH} --late much", ["--late", "'much'"]),
     "index build, commit of 0 MB": (f"{BUILD} --commit-mb 0", ["--commit-mb", "'0'"]),
     "explain, empty query": (["explain", "tiny.smartrt", "", "a"], ["query", "empty"]),
@@ -229,9 +230,10 @@ def test_flags_may_stand_between_the_bundle_and_the_texts(capsys, monkeypatch, p
     assert (finished.code, finished.err) == (0, "")
 
 
-def test_without_k_a_small_index_answers_with_all_it_has(capsys, place):
-    finished = call(capsys, "search", place / "tiny.smartrt", place / "docs.index", "list", *FAKE)
-    assert finished.code == 0, finished
+@pytest.mark.parametrize("k", [(), ("-k", "4"), ("-k", "1000000000")], ids=["no k", "4", "a billion"])
+def test_an_index_with_fewer_documents_than_k_answers_with_all_it_has(capsys, place, k):
+    finished = call(capsys, "search", place / "tiny.smartrt", place / "docs.index", "list", *FAKE, *k)
+    assert (finished.code, finished.err) == (0, ""), finished
     assert len(finished.out.splitlines()) == 1 + 3
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from commandline import FAKE, TEXTS, build_index, call, one_line, refused, tree, write_corpus
+from folders import stored_vectors
 from smartrt import Encoder, Index, files, strict_json
 from smartrt.engines.fake import FakeEngine
 from smartrt.index.build import fill
 from smartrt.jsonl import read_records
 from support import flip_bit
 
-KEYS = {"index", "format_version", "bundle", "documents", "tokens", "truncated", "storage", "dims", "segments", "bytes"}
+KEYS = {
+    "index", "format_version", "bundle", "documents", "deleted", "tokens", "truncated", "options", "dims", "segments",
+    "bytes", "bytes_per_document", "largest_error",
+}  # fmt: skip
 LONG = "sort a list of keys by their order in the file " * 8  # 48 tokens fit; 512 such documents are 3 MB
 
 
@@ -33,15 +38,22 @@ def test_build_writes_what_the_library_writes_and_describes_it(capsys, tmp_path,
     with Encoder.open(tiny_path, engine=engine) as encoder:
         index = Index.create(tmp_path / "b", encoder)
         fill(index, encoder, read_records(corpus))
+        states = encoder.encode_document(TEXTS).tokens
+    pairs = zip(stored_vectors(index.path).values(), states, strict=True)
+    errors = [np.linalg.norm(kept - given, axis=1).max() for kept, given in pairs]
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     assert (finished.code, finished.err) == (0, "")
     assert set(finished.json) == KEYS
     assert finished.json["bundle"] == {"name": "tiny", "identity": encoder.bundle.identity}
-    assert finished.json["dims"] == {"pooled": 32, "token": 32}
+    assert finished.json["dims"] == {"pooled": 32, "token": 32, "stored": 32}
+    assert finished.json["options"] == {"storage": "int16", "pooling": 1, "projection": None, "dim": None}
+    assert (finished.json["format_version"], finished.json["deleted"]) == (2, 0)
     assert (finished.json["documents"], finished.json["tokens"]) == (3, index.tokens)
     assert (finished.json["truncated"], finished.json["segments"]) == (0, 1)
     files = [content for name, content in tree(tmp_path / "b").items() if content is not None and "/" in name]
     assert finished.json["bytes"] == sum(map(len, files))
+    assert finished.json["bytes_per_document"] == finished.json["bytes"] // 3
+    assert max(errors) <= finished.json["largest_error"] < 1e-4
 
 
 def test_info_describes_an_index_as_build_did(capsys, tmp_path, tiny_path, corpus):
@@ -58,8 +70,17 @@ def test_info_describes_an_index_without_documents(capsys, tmp_path, tiny_path):
         Index.create(tmp_path / "docs.index", encoder)
     assert call(capsys, "index", "info", tmp_path / "docs.index", "--json").json["documents"] == 0
     assert call(capsys, "index", "info", tmp_path / "docs.index").code == 0
-    line = refused(call(capsys, "search", tiny_path, tmp_path / "docs.index", "list", *FAKE))
-    assert "1 to 0" not in line
+
+
+@pytest.mark.parametrize("candidates", ["1", "100", "all"])
+def test_an_index_without_documents_answers_with_no_hits_and_says_so(capsys, tmp_path, tiny_path, candidates):
+    with Encoder.open(tiny_path, engine="fake") as encoder:
+        Index.create(tmp_path / "docs.index", encoder)
+    arguments = ("search", tiny_path, tmp_path / "docs.index", "list", *FAKE, "--candidates", candidates)
+    finished = call(capsys, *arguments)
+    assert (finished.code, finished.out) == (0, "list\n")
+    one_line(finished.err, tmp_path / "docs.index", "holds no document", "smartrt index build --resume")
+    assert call(capsys, *arguments, "--json").json == [{"query": "list", "hits": []}]
 
 
 def test_a_document_of_a_megabyte_is_indexed_and_counted_as_truncated(capsys, tmp_path, tiny_path):
@@ -180,7 +201,7 @@ def test_check_agrees_with_a_sound_index(capsys, built):
     assert call(capsys, "index", "check", built, "--json").json == {"index": str(built), "ok": True, "problem": None}
 
 
-@pytest.mark.parametrize("name", ["pooled.npy", "tokens.npy", "truncated.npy", "documents.jsonl"])
+@pytest.mark.parametrize("name", ["pooled.npy", "codes.npy", "bounds.npy", "truncated.npy", "documents.jsonl"])
 def test_check_returns_1_and_one_line_on_a_flipped_byte(capsys, built, name):
     flip_bit(built / "segment-000001" / name, -2)
     finished = call(capsys, "index", "check", built)

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from commandline import FAKE, call, refused, tree
-from folders import IDS, close, make_folder, picture, stored_ids, write, write_pdf
-from smartrt import Encoder, Index
-from smartrt.cli import index as index_command
+from folders import IDS, close, make_folder, picture, stored_ids, stored_vectors, write, write_pdf
+from smartrt import Encoder
+from smartrt.cli import build as build_command
 from smartrt.cli.terminal import Progress
 from smartrt.errors import EngineError, InputError
 
 pytest.importorskip("pypdfium2", reason="a folder of these tests has PDF files")
+
+EXACT = ("--storage", "float32")  # what is stored is compared with what was encoded
 
 BAD = {
     "0 empty.png": (b"", "the image has no bytes"),
@@ -46,16 +48,9 @@ def folder(tmp_path):
     return make_folder(tmp_path / "docs")
 
 
-def vectors(path: Path) -> dict[str, np.ndarray]:
-    """The token vectors of every document."""
-    index = Index.open(path)
-    states = [segment.embeddings.tokens[row] for segment in index.segments for row in range(segment.entry.documents)]
-    return dict(zip(index.ids(), states, strict=True))
-
-
 def test_a_bad_image_stops_the_build_and_what_came_before_is_kept(capsys, tmp_path, page_path, folder):
     write(folder, "paper.png", content=b"junk")
-    arguments = ("index", "build", page_path, folder, "-o", tmp_path / "i")
+    arguments = ("index", "build", page_path, folder, "-o", tmp_path / "i", *EXACT)
     finished = call(capsys, *arguments)
     assert (finished.code, finished.out) == (2, "")
     said, stopped = finished.err.splitlines()
@@ -72,16 +67,16 @@ def test_a_bad_image_stops_the_build_and_what_came_before_is_kept(capsys, tmp_pa
     resumed = call(capsys, *arguments, "--resume", "--json")
     assert (resumed.code, resumed.json["documents"], resumed.json["segments"]) == (0, len(IDS), 2)
     assert stored_ids(tmp_path / "i") == IDS
-    assert call(capsys, "index", "build", page_path, folder, "-o", tmp_path / "whole").code == 0
-    whole, parts = vectors(tmp_path / "whole"), vectors(tmp_path / "i")
+    assert call(capsys, "index", "build", page_path, folder, "-o", tmp_path / "whole", *EXACT).code == 0
+    whole, parts = stored_vectors(tmp_path / "whole"), stored_vectors(tmp_path / "i")
     for name in IDS:
         np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-6)
 
 
 def test_with_skip_bad_exactly_the_bad_files_are_left_out_each_with_its_name(capsys, tmp_path, page_path, folder):
-    assert call(capsys, "index", "build", page_path, folder, "-o", tmp_path / "sound").code == 0
+    assert call(capsys, "index", "build", page_path, folder, "-o", tmp_path / "sound", *EXACT).code == 0
     add_bad(folder)
-    arguments = ("index", "build", page_path, folder, "-o", tmp_path / "i", "--skip-bad", "--json")
+    arguments = ("index", "build", page_path, folder, "-o", tmp_path / "i", *EXACT, "--skip-bad", "--json")
     finished = call(capsys, *arguments)
     assert (finished.code, finished.json["documents"]) == (0, len(IDS))
     assert stored_ids(tmp_path / "i") == IDS
@@ -93,7 +88,7 @@ def test_with_skip_bad_exactly_the_bad_files_are_left_out_each_with_its_name(cap
         assert reason in line
     assert notes[-1] == f"smartrt: documents left out: {len(BAD)}"
     assert len(notes) == len(out) + 2  # and the files of other kinds
-    whole, parts = vectors(tmp_path / "sound"), vectors(tmp_path / "i")
+    whole, parts = stored_vectors(tmp_path / "sound"), stored_vectors(tmp_path / "i")
     for name in IDS:
         np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-6)
 
@@ -267,7 +262,7 @@ def test_a_note_takes_the_place_of_the_bar(capsys, monkeypatch, tmp_path, tiny_p
         yield bar
         bar.clear()
 
-    monkeypatch.setattr(index_command, "progress", progress)
+    monkeypatch.setattr(build_command, "progress", progress)
     arguments = ("index", "build", tiny_path, tmp_path / "docs", "-o", tmp_path / "i", *FAKE, "--skip-bad")
     finished = call(capsys, *arguments)
     assert "indexing" in finished.err

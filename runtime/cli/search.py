@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ..errors import InputError
+from ..fusion import Method
 from ..index import Index
 from ..manifest import QueryMask
 from .options import encoder_options, json_switch, open_encoder, option, positive
@@ -35,8 +36,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser, "--query-mask", default="bundle", choices=get_args(QueryMask),
         help="text-only keeps the tokens of the query's image out of late interaction",
     )  # fmt: skip
-    option(parser, "-k", help=f"hits per query (default: {_HITS}, or all there are)", type=positive)
+    option(parser, "-k", help=f"hits per query (default: {_HITS})", type=positive)
     option(parser, "--pooled", help="weight of the single-vector score (default: the bundle's)", type=float)
+    option(
+        parser, "--candidates", type=candidates, default=100,
+        help="documents, best by the pooled vector, that late interaction ranks, or all",
+    )  # fmt: skip
+    option(parser, "--fusion", help="how scores are fused", choices=get_args(Method), default="sum")
     option(parser, "--late", help="weight of the late-interaction score (default: the bundle's)", type=float)
     encoder_options(parser)
     json_switch(parser)
@@ -46,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     """Answer the queries given, or those typed."""
     with open_encoder(args) as encoder:
         index = Index.open(args.index, encoder)
+        if not len(index):
+            note(f"smartrt: {args.index} holds no document; add some with smartrt index build --resume")
         if args.query or args.image:
             queries = args.query or [""]
             answers = _answer(index, encoder, queries, args)
@@ -76,10 +84,21 @@ def _answer(index: Index, encoder: Encoder, queries: list[str], args: argparse.N
     scoring = encoder.bundle.manifest.scoring
     return index.search(
         encoder.encode_query([_item(text, args) for text in queries], query_mask=args.query_mask),
-        k=args.k or min(_HITS, len(index)),
+        k=args.k or _HITS,
         pooled=scoring.pooled_weight if args.pooled is None else args.pooled,
         late=scoring.late_weight if args.late is None else args.late,
+        candidates=args.candidates,
+        fusion=args.fusion,
+        threads=args.threads or None,  # 0 is the engine's word for all
     )
+
+
+def candidates(text: str) -> int | Literal["all"]:
+    """A whole number from 1 up, or ``all``."""
+    return "all" if text == "all" else positive(text)
+
+
+candidates.__name__ = "whole number from 1 up, or all"  # argparse names the type in its message
 
 
 def _item(text: str, args: argparse.Namespace) -> Item:

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import CorruptIndexError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
 
 def save_array(path: Path, array: NDArray[Any], dtype: str) -> None:
     """Write `array` as `dtype` to a ``.npy`` file of version 1.0."""
-    plain = np.ascontiguousarray(array, dtype)
+    save_pieces(path, [array], dtype, array.shape)
+
+
+def save_pieces(path: Path, pieces: Iterable[NDArray[Any]], dtype: str, shape: tuple[int, ...]) -> None:
+    """Write an array of `shape` whose rows come in pieces, so that it need not fit the memory."""
     with path.open("wb") as file:
-        file.write(_header(dtype, plain.shape))
-        file.write(plain.data.cast("B"))
+        file.write(_header(dtype, shape))
+        for piece in pieces:
+            file.write(np.ascontiguousarray(piece, dtype).data.cast("B") if piece.size else b"")
 
 
 def map_array(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -35,8 +41,11 @@ def map_array(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """
     header = _header(dtype, shape)
     size = len(header) + int(np.prod(shape)) * np.dtype(dtype).itemsize
-    with path.open("rb") as file:
-        found = file.read(len(header))
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(header))
+    except FileNotFoundError:
+        raise CorruptIndexError(f"{path} is missing; copy the index again, or build it again") from None
     if found != header or path.stat().st_size != size:
         raise CorruptIndexError(f"{path} is not an array {list(shape)} of {np.dtype(dtype)}; build the index again")
     return np.memmap(path, dtype, "r", len(header), shape)

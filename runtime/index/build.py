@@ -33,6 +33,7 @@ def fill(
     commit_bytes: int = COMMIT_BYTES,
     allow_empty: bool = False,
     skip_bad: Callable[[str, InputError], None] | None = None,
+    replace: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Add the documents that `index` does not hold yet, committing every `commit_bytes` of token vectors.
@@ -45,13 +46,14 @@ def fill(
         allow_empty: See `Encoder.encode_document`.
         skip_bad: Called with the id and the error of a document that cannot be used, which is then left out.
             Without it such a document ends the work; what was gathered before it is committed.
+        replace: Whether documents that are there already are encoded again and take the place of the older ones.
         advance: Called with the number of documents that were encoded, left out or already there.
 
     Raises:
         InputError: Names the document that cannot be used.
     """
-    filling = _Filling(index, encoder, commit_bytes, advance, allow_empty=allow_empty)
-    known = set(index.ids())
+    filling = _Filling(index, encoder, commit_bytes, advance, allow_empty=allow_empty, replace=replace)
+    known = set() if replace else set(index.ids())
     try:
         for source in sources:
             if source.id in known:
@@ -97,7 +99,9 @@ class _Filling:
         advance: Callable[[int], None],
         *,
         allow_empty: bool,
+        replace: bool,
     ) -> None:
+        self._replace = replace
         self._index = index
         self._encoder = encoder
         self._commit_bytes = commit_bytes
@@ -137,5 +141,5 @@ class _Filling:
 
     def _commit(self) -> None:
         if self._parts:
-            self._index.add(self._ids, Embeddings.concatenate(self._parts), self._meta)
+            self._index.add(self._ids, Embeddings.concatenate(self._parts), self._meta, replace=self._replace)
         self._ids, self._meta, self._parts = [], [], []

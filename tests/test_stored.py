@@ -1,0 +1,202 @@
+"""`smartrt bench accuracy --stored`: what storages, compression and two-stage search cost."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from commandline import FAKE, call, records, refused
+from smartrt import Bundle, Encoder, Index, IndexOptions, Weights
+from smartrt.benchmarks import accuracy, stored
+from smartrt.benchmarks.dataset import RetrievalSet
+from smartrt.benchmarks.metrics import METRICS
+from smartrt.benchmarks.stored import REFERENCE, VARIANTS, Variant, rank_stored
+from smartrt.documents import Documents
+from smartrt.jsonl import Record
+from smartrt.search import SearchOptions, search
+from support import embeddings, set_key
+
+pytest.importorskip("scipy", reason="some variants pool tokens, which needs scipy")
+
+UNPROJECTED = [name for name, variant in VARIANTS.items() if variant.options.dim is None]
+TEXTS = ["sort a list", "open a file", "copy a list", "read lines", "join a file", "count words", "the"] * 2
+QUERIES = ["how to sort a list", "read a file", "count the words"]
+GAINS = [{0: 2.0, 7: 1.0}, {1: 1.0, 4: 1.0}, {5: 3.0}]
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Queries and documents of 160 dimensions, and what every variant ranks."""
+    queries, documents = embeddings([4] * 9, seed=1, dim=160), embeddings(range(1, 61), seed=2, dim=160)
+    return queries, documents, rank_stored(queries, documents, Weights())
+
+
+@pytest.fixture(scope="module")
+def fake(tiny_path):
+    return Encoder.open(tiny_path, engine="fake")
+
+
+@pytest.fixture
+def data():
+    asked = tuple(Record(f"q{i}", text, {}) for i, text in enumerate(QUERIES))
+    return RetrievalSet("made up", tuple(records(TEXTS)), asked, tuple(GAINS), 0)
+
+
+def test_every_variant_ranks_every_query(wide):
+    queries, _, rankings = wide
+    assert list(rankings) == list(VARIANTS)
+    for ranking in rankings.values():
+        assert len(ranking.positions) == len(queries)
+        assert all(len(row) == len(set(row)) == 10 for row in ranking.positions)
+        assert all(type(position) is int and 0 <= position < 60 for row in ranking.positions for position in row)
+
+
+def test_the_reference_is_the_hybrid_of_what_the_encoder_returned(wide):
+    queries, documents, rankings = wide
+    found = search(queries, [Documents.of(documents)], k=10, weights=Weights())
+    assert rankings[REFERENCE].positions == [[place.position for place in row] for row in found]
+    assert VARIANTS[REFERENCE] == Variant(IndexOptions("float32"), SearchOptions("all"))
+
+
+@pytest.mark.parametrize("weights", [Weights(1, 0), Weights(0, 1), Weights(2, 0.5)], ids=["pooled", "late", "both"])
+def test_the_weights_are_those_that_are_given(wide, weights):
+    queries, documents, _ = wide
+    found = search(queries, [Documents.of(documents)], k=10, weights=weights)
+    positions = rank_stored(queries, documents, weights)[REFERENCE].positions
+    assert positions == [[place.position for place in row] for row in found]
+
+
+def test_fewer_numbers_take_fewer_bytes(wide):
+    size = {name: ranking.bytes_per_document for name, ranking in wide[2].items()}
+    assert size["float32"] > size["float16"] == size["int16"] > size["int8"] > size["int8, pool 2"]
+    assert size["int8, pool 2"] > size["int8, pool 4"]
+    assert size["int16"] == size["int16, 100 candidates"] == size["int16, zscore"] == size["int16, rrf"]
+    assert size["int16"] > size["int16, pca 128"] == size["int16, orthogonal 128"] > size["int8, pca 128"]
+    assert size["int8, pca 128"] > size["int8, pool 2, pca 128"]
+
+
+def test_bytes_count_the_pooled_vector_and_groups_of_eight_token_vectors(wide):
+    groups = sum(-(-length // 8) for length in range(1, 61))
+    assert wide[2]["float32"].bytes_per_document == 4 * 160 + groups * 8 * 160 * 4 / 60
+    assert wide[2]["int8, pca 128"].bytes_per_document == 4 * 160 + groups * 8 * 128 / 60
+
+
+@pytest.mark.parametrize("dim", [32, 128])
+def test_vectors_of_at_most_128_dimensions_are_not_projected_to_as_many(dim):
+    done = []
+    rankings = rank_stored(embeddings([3], dim=dim), embeddings([5] * 40, seed=1, dim=dim), Weights(), done.append)
+    assert list(rankings) == UNPROJECTED
+    assert done == [1] * len(VARIANTS)
+
+
+def test_a_set_with_fewer_than_128_token_vectors_is_measured_without_a_pca():
+    rankings = rank_stored(embeddings([3], dim=160), embeddings([5] * 20, seed=1, dim=160), Weights())
+    assert {"int8", "int16, orthogonal 128"} <= set(rankings)
+
+
+SMALL = VARIANTS | {
+    "int16, pca 8": Variant(IndexOptions("int16", projection="pca", dim=8)),
+    "int8, pool 2, orthogonal 8": Variant(IndexOptions("int8", 2, "orthogonal", 8)),
+}
+
+
+@pytest.mark.parametrize("name", [name for name, variant in SMALL.items() if (variant.options.dim or 0) < 32])
+def test_a_variant_ranks_as_an_index_with_its_options(monkeypatch, tmp_path, tiny_path, name):
+    monkeypatch.setattr(stored, "VARIANTS", SMALL)
+    queries, documents = embeddings([5] * 7, seed=3), embeddings([*range(1, 13)] * 12, seed=4)
+    ranking = rank_stored(queries, documents, Weights(0.7, 1.3))[name]
+    index = Index.create(tmp_path / "docs.index", Bundle.open(tiny_path), SMALL[name].options)
+    index.add([str(row) for row in range(len(documents))], documents)
+    how = SMALL[name].search
+    found = index.search(queries, k=10, pooled=0.7, late=1.3, candidates=how.candidates, fusion=how.fusion)
+    assert ranking.positions == [[int(hit.id) for hit in hits] for hits in found]
+
+
+def test_fewer_numbers_change_few_answers(wide):
+    rankings = {name: [set(row) for row in ranking.positions] for name, ranking in wide[2].items()}
+    exact = rankings[REFERENCE]
+
+    def same(name):
+        return np.mean([len(one & other) / 10 for one, other in zip(rankings[name], exact, strict=True)])
+
+    assert same("int16") == same("float16") == same("int16, 100 candidates") == 1
+    assert 1 >= same("int8") > 0.9
+    assert same("int8, pool 4") <= same("int8, pool 2") < same("int8")
+
+
+def test_the_measurement_has_every_variant_only_where_it_is_asked_for(fake, data):
+    plain, result = accuracy.measure(fake, data), accuracy.measure(fake, data, stored=True)
+    assert "stored" not in plain
+    assert set(result) == {*plain, "stored"}
+    assert result["systems"] == plain["systems"]
+    assert list(result["stored"]) == UNPROJECTED
+    for values in result["stored"].values():
+        assert set(values) == {"bytes_per_document", *METRICS, "difference", "interval"}
+        assert type(values["bytes_per_document"]) is int
+    assert json.loads(json.dumps(result["stored"], allow_nan=False)) == result["stored"]
+
+
+def test_differences_are_those_from_float32_and_all_documents(fake, data):
+    result = accuracy.measure(fake, data, stored=True)
+    kept, hybrid = result["stored"], result["systems"]["hybrid"]
+    assert {metric: kept[REFERENCE][metric] for metric in METRICS} == {metric: hybrid[metric] for metric in METRICS}
+    assert (kept[REFERENCE]["difference"], kept[REFERENCE]["interval"]) == (0, [0, 0])
+    for values in kept.values():
+        assert values["difference"] == pytest.approx(values["ndcg@10"] - kept[REFERENCE]["ndcg@10"])
+        low, high = values["interval"]
+        assert low <= values["difference"] + 1e-12
+        assert values["difference"] <= high + 1e-12
+
+
+def test_the_weights_of_the_bundle_rank(tiny_copy, data):
+    set_key(tiny_copy / "manifest.json", "scoring/late_weight", 0.0)
+    with Encoder.open(tiny_copy, engine="fake") as encoder:
+        result = accuracy.measure(encoder, data, stored=True)
+    pooled = result["systems"]["pooled"]
+    for name in ("float32", "int8", "int8, pool 4"):  # the tokens do not count
+        assert {metric: result["stored"][name][metric] for metric in METRICS} == {m: pooled[m] for m in METRICS}
+
+
+@pytest.fixture
+def set_on_disk(tmp_path):
+    directory = tmp_path / "made_up"
+    directory.mkdir()
+    for name, prefix, texts in (("corpus", "d", TEXTS), ("queries", "q", QUERIES)):
+        lines = [json.dumps({"id": f"{prefix}{i}", "text": text}) for i, text in enumerate(texts)]
+        (directory / f"{name}.jsonl").write_text("\n".join(lines))
+    judged = [f"q{query}\td{document}\t{gain}" for query, row in enumerate(GAINS) for document, gain in row.items()]
+    (directory / "qrels.tsv").write_text("\n".join(["query\tdocument\tgain", *judged]))
+    return directory
+
+
+def test_the_command_prints_a_second_table(capsys, tiny_path, set_on_disk):
+    arguments = ("bench", "accuracy", tiny_path, *FAKE, "--data", set_on_disk)
+    plain, finished = call(capsys, *arguments), call(capsys, *arguments, "--stored")
+    assert (finished.code, finished.err) == (0, "")
+    assert finished.out.startswith(plain.out)
+    head, columns, *rows = finished.out[len(plain.out) :].splitlines()
+    assert head == "hybrid as an index keeps it, against float32 and all documents:"
+    assert "ndcg - float32" in columns
+    assert columns.endswith("bytes / document")
+    (result,) = call(capsys, *arguments, "--stored", "--json").json["results"]
+    assert len(rows) == len(result["stored"])
+    for row, (name, values) in zip(rows, result["stored"].items(), strict=True):
+        assert row.startswith(f"  {name}  ")
+        assert row.endswith(f" {values['bytes_per_document']:,}")
+        assert f" {values['ndcg@10']:.4f} " in row
+
+
+def test_an_environment_variable_asks_for_it(capsys, monkeypatch, tiny_path, set_on_disk):
+    monkeypatch.setenv("SMARTRT_STORED", "yes")
+    (result,) = call(capsys, "bench", "accuracy", tiny_path, *FAKE, "--data", set_on_disk, "--json").json["results"]
+    assert "stored" in result
+
+
+def test_a_missing_scipy_is_known_before_anything_is_encoded(capsys, monkeypatch, tiny_path, set_on_disk):
+    monkeypatch.setitem(sys.modules, "scipy.cluster.hierarchy", None)
+    monkeypatch.setattr(Encoder, "embed", lambda *_, **__: pytest.fail("texts were encoded"))
+    arguments = ("bench", "accuracy", tiny_path, *FAKE, "--data", set_on_disk, "--stored")
+    refused(call(capsys, *arguments), "scipy", "pip install 'smartrt[pool]'")
