@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,67 @@ def test_the_preprocess_table_is_the_committed_result(page: str) -> None:
         single, pages = f"{values['page_ms']:.0f} ms", f"{values['pages_ms'] / 1000:.1f} s"
         rows.append(f"| {name} | {single} | {pages} | {values['pages_peak_mb']:.0f} MiB |")
     assert _table("preprocess", (ROOT / page).read_text(encoding="utf-8"))[2:] == rows
+
+
+def stored_rows() -> list[str]:
+    """What storage and compression cost: bytes of a Cranfield document, and nDCG@10 against float32."""
+    results = {r["set"]: r["stored"] for r in json.loads((RESULTS / "accuracy_minilm.json").read_text())["results"]}
+    rows = ["| | bytes a document | " + " | ".join(results) + " |", "|---|---|" + "---|" * len(results)]
+    for name, values in results["cranfield"].items():
+        changes = [f"{stored[name]['difference']:+.4f}" for stored in results.values()]
+        rows.append(f"| {name} | {values['bytes_per_document']:,} | {' | '.join(changes)} |")
+    return rows
+
+
+def maxsim_rows() -> list[str]:
+    """One thread: smartrt's time, its share of sgemm, and how much longer others take."""
+    rows = ["| | smartrt int16 | of sgemm | as SMART | as ColPali | maxsim-cpu | exact top 10 in int8, 8 bits first |"]
+    rows.append("|---|---|---|---|---|---|---|")
+    for result in _maxsim_results(1):
+        made = result["contenders"]
+        ours = made["smartrt int16"]
+        peer = made.get("maxsim-cpu")
+        crashed = "crashes" if result["crashed"] else "wrong scores" if result["wrong"] else "-"
+        others = [f"{made[name]['cpu_ratio']:.1f}x" for name in ("torch, as SMART", "torch, as ColPali")]
+        others.append(f"{peer['cpu_ratio']:.1f}x" if peer else crashed)
+        search = f"{made['search int8, 8 bits first']['cpu_ms']:.1f} ms"
+        times = f"{ours['cpu_ms']:.1f} ms | {ours['share_of_sgemm']:.0%}"
+        rows.append(f"| {result['label']} | {times} | {' | '.join(others)} | {search} |")
+    return rows
+
+
+def scorer_rows(threads: int) -> list[str]:
+    """Every contender of every case: time, share of sgemm and ratio."""
+    results = _maxsim_results(threads)
+    names = list(results[0]["contenders"])
+    rows = ["| | " + " | ".join(result["case"] for result in results) + " |", "|---|" + "---|" * len(results)]
+    for name in names:
+        cells = []
+        for result in results:
+            values = result["contenders"].get(name)
+            key = "cpu" if threads == 1 else "wall"
+            cells.append("-" if values is None else f"{values[f'{key}_ms']:.1f} ms, {values[f'{key}_ratio']:.2f}x")
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return rows
+
+
+def _maxsim_results(threads: int) -> list[dict[str, Any]]:
+    results = json.loads((RESULTS / "maxsim.json").read_text(encoding="utf-8"))["results"]
+    return [result for result in results if result["threads"] == threads]
+
+
+def test_the_storage_table_is_the_committed_result() -> None:
+    assert _table("stored") == stored_rows()
+
+
+def test_the_scorer_table_is_the_committed_result() -> None:
+    assert _table("maxsim") == maxsim_rows()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_scorer_tables_in_full_are_the_committed_result(threads: int) -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert _table(f"maxsim, {threads}", page) == scorer_rows(threads)
 
 
 def _table(name: str, page: str = README) -> list[str]:
