@@ -271,6 +271,14 @@ def test_run_into_refuses_a_name_that_the_graph_does_not_have(side):
         open_file(GRAPH).run_into(given, outputs)
 
 
+def test_run_into_refuses_memory_that_is_not_contiguous():
+    outputs = {"products": np.zeros((3, 5), np.int32).T}
+    with pytest.raises(EngineError) as caught:
+        open_file(GRAPH).run_into(feeds(), outputs)
+    message_of(caught.value, "contiguous")
+    assert not outputs["products"].any()
+
+
 # Where it pays.
 
 

@@ -92,6 +92,8 @@ class OrtEngine:
         """
         if self._session is None:
             raise EngineError("this engine is closed; open the encoder again")
+        if not all(array.flags.c_contiguous for array in (*feeds.values(), *outputs.values())):
+            raise EngineError("run_into reads and writes memory as it lies: every array must be C-contiguous")
         binding = self._session.io_binding()
         try:
             for name, array in feeds.items():
