@@ -144,7 +144,8 @@ def fitting_scale(
 ) -> NDArray[np.float32] | None:
     """A scale under which no number of `tokens` is clipped: `scale` itself if it is one.
 
-    A scale never shrinks, so vectors stored under the older one could be stored under the newer.
+    A scale never shrinks, so vectors stored under the older one could be stored under the newer. The first fits its
+    vectors exactly, a later one leaves room: then segments soon share one, and compaction can join them.
     """
     if storage not in LARGEST:
         return None
@@ -158,7 +159,8 @@ def fitting_scale(
         return needed
     if bool(np.all(peak <= scale * limit)):
         return scale
-    return np.where(needed > scale, needed * np.float32(HEADROOM), scale)
+    grown: NDArray[np.float32] = np.maximum(needed * np.float32(HEADROOM), scale)
+    return grown
 
 
 def _encode(exact: NDArray[np.float32], storage: Storage, scale: NDArray[np.float32] | None) -> Codes:
