@@ -134,7 +134,7 @@ def _ask(index: Index, encoder: Encoder, question: str, k: int) -> None:
     times, columns = [f"encode {(encoded - started) * 1000:.0f} ms"], []
     for name, (pooled, late) in _SYSTEMS.items():
         started = time.perf_counter()
-        (hits,) = index.search(query, k=k, pooled=pooled, late=late)
+        (hits,) = index.search(query, k=k, pooled=pooled, late=late, candidates="all")
         times.append(f"{name} {(time.perf_counter() - started) * 1000:.0f} ms")
         columns.append([f"{hit.score:.3f} {_fit(hit.id)}" for hit in hits])
     say(f"? {question}   ({', '.join(times)})")

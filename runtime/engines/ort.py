@@ -51,7 +51,7 @@ class OrtOptions:
     Attributes:
         threads: Threads inside one operator; 0 lets ONNX Runtime take every physical core.
         spin: Whether idle threads spin. They then steal the cores from whatever follows a forward pass,
-            MaxSim first of all: with it, encode and search of one query took three times as long
+            MaxSim first of all: with it, encode and search of one query took half as long again
             (docs/performance.md).
         prepack: Whether weights are copied into the layout the kernels like. Off leaves them in the mapped
             file, whose pages the kernel may drop; the peak is the same and queries are slower
