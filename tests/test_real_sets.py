@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,9 @@ EXPECTED = {
     "cranfield": (0.4996, 0.5346, 0.5326),
     "cosqa_2k": (0.7699, 0.7037, 0.7650),
 }
+# What storage, compression and two-stage search may change in the hybrid's nDCG@10, and where that is measured.
+ALLOWED = {"float16": 1e-4, "int16": 1e-4, "int8": 5e-4, "int8, pool 2": 3e-3, "int16, 100 candidates": 1e-3}
+STORED = ("xquad_en", "cranfield")
 EARLIER_LAYER = ("cranfield", 5, 0.5410)  # hybrid, the pooled vector staying that of layer 6
 
 
@@ -31,20 +35,29 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> smartrt.Encoder:
     return smartrt.Encoder.open(export("minilm", tmp_path_factory.mktemp("minilm") / "minilm.smartrt").path)
 
 
-def measured(encoder: smartrt.Encoder, name: str) -> list[float]:
-    """nDCG@10 of pooled, late and hybrid on one set; skipped where the set is not."""
+def measured(encoder: smartrt.Encoder, name: str, *, stored: bool = False) -> dict[str, Any]:
+    """What `bench accuracy` gives for one set; skipped where the set is not."""
     if not (DATA / name).is_dir():
         pytest.skip(f"SMARTRT_TEST_DATA has no {name}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smartrt.TruncationWarning)
-        systems = measure(encoder, RetrievalSet.read(DATA / name))["systems"]
-    return [systems[system]["ndcg@10"] for system in ("pooled", "late", "hybrid")]
+        return measure(encoder, RetrievalSet.read(DATA / name), stored=stored)
+
+
+def ndcg(result: dict[str, Any]) -> list[float]:
+    """nDCG@10 of pooled, late and hybrid."""
+    return [result["systems"][system]["ndcg@10"] for system in ("pooled", "late", "hybrid")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_minilm_finds_what_it_was_measured_to_find(encoder: smartrt.Encoder, name: str) -> None:
-    assert measured(encoder, name) == pytest.approx(EXPECTED[name], abs=1e-3)
+    """And finds it whatever an index keeps of the vectors."""
+    result = measured(encoder, name, stored=name in STORED)
+    assert ndcg(result) == pytest.approx(EXPECTED[name], abs=1e-3)
+    if name in STORED:
+        for variant, allowed in ALLOWED.items():
+            assert abs(result["stored"][variant]["difference"]) <= allowed, variant
 
 
 @pytest.mark.slow
@@ -52,6 +65,6 @@ def test_token_states_of_an_earlier_layer_find_what_they_were_measured_to_find(t
     name, layer, hybrid = EARLIER_LAYER
     bundle = export("minilm", tmp_path / "early.smartrt", layer=layer)
     with smartrt.Encoder.from_bundle(bundle) as encoder:
-        found = measured(encoder, name)
+        found = ndcg(measured(encoder, name))
     assert found[0] == pytest.approx(EXPECTED[name][0], abs=1e-3)
     assert found[2] == pytest.approx(hybrid, abs=1e-3)
