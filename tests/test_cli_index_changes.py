@@ -8,7 +8,7 @@ import pytest
 
 from commandline import FAKE, TEXTS, build_index, call, one_line, refused, tree, write_corpus
 from folders import stored_vectors
-from smartrt import Encoder, Index, IndexOptions
+from smartrt import Bundle, Encoder, Index, IndexOptions
 from smartrt.engines.fake import FakeEngine
 from smartrt.index.build import fill
 from smartrt.jsonl import read_records
@@ -269,6 +269,12 @@ def test_a_stopped_build_counts_the_documents_of_its_corpus(capsys, monkeypatch,
     monkeypatch.setattr(FakeEngine, "run", interrupt)
     line = refused(call(capsys, "index", "build", tiny_path, corpus, "-o", built, *FAKE, flag), "interrupted")
     assert "3 of 1" not in line
+
+
+def test_an_empty_index_that_was_there_is_not_removed(capsys, tmp_path, tiny_path, build):
+    made = Index.create(tmp_path / "new.index", Bundle.open(tiny_path), IndexOptions(projection="pca", dim=31))
+    refused(call(capsys, *build, "--resume"), "needs at least 31")
+    assert Index.open(made.path).manifest == made.manifest
 
 
 def test_a_pca_without_enough_vectors_is_no_documents_fault(capsys, build):

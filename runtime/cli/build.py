@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> Index:
         note(f"smartrt: files of {args.corpus} of kinds that this bundle does not index: {corpus.ignored:,} ({kinds})")
     skipped = [_left_out(error) for _, error in corpus.bad]
     with open_encoder(args, bundle) as encoder:
+        made = not output.exists()
         index = _opened(args, output, encoder)
         before = len(index)
         with progress("indexing", corpus.count) as bar, warnings.catch_warnings():
@@ -73,6 +74,9 @@ def run(args: argparse.Namespace) -> Index:
                     replace=args.replace, advance=bar.advance,
                 )  # fmt: skip
             except (KeyboardInterrupt, SmartrtError) as error:
+                if made and isinstance(error, OptionError) and not len(Index.open(output)):
+                    shutil.rmtree(output)  # nothing is in it, and nothing can be with these options
+                    raise
                 raise _stopped(args, error, index, before, corpus.count) from None
     if skipped:
         note(f"smartrt: documents left out: {len(skipped):,}")
@@ -88,9 +92,6 @@ def _left_out(error: InputError) -> str:
 def _stopped(args: argparse.Namespace, error: BaseException, index: Index, before: int, total: int) -> SmartrtError:
     """What to tell, the index as it is on the disk: it knows, whatever the interruption hit."""
     committed = len(Index.open(index.path))
-    if isinstance(error, OptionError) and not committed:
-        shutil.rmtree(index.path)  # made with options that cannot work
-        return error
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
     counted = f"{committed:,}" if before or args.replace else f"{committed:,} of {total:,}"
     again = "again" if args.replace else "with --resume to add the rest"

@@ -205,7 +205,8 @@ def _engine() -> tuple[OrtEngine, int] | None:
 def _exact(engine: OrtEngine, level: int) -> bool:
     """Whether products of the largest numbers come out right: some processors saturate between two additions."""
     signs = np.where(np.arange(256) % 4 < 2, 1, -1).astype(np.int8)
-    query = np.stack([np.full(256, level, np.int8), level * signs], axis=1)
-    codes = np.stack([np.full(256, 255, np.uint8), np.where(signs > 0, 255, 0).astype(np.uint8)])
+    # As many rows and columns as a tile's kernels work on: few could be left to other ones.
+    query = np.tile(np.stack([np.full(256, level, np.int8), level * signs], axis=1), 32)
+    codes = np.tile(np.stack([np.full(256, 255, np.uint8), np.where(signs > 0, 255, 0).astype(np.uint8)]), (32, 1))
     wanted = (codes.astype(np.int64) - 128) @ query.astype(np.int64)
     return bool(np.array_equal(engine.run({"codes": codes, "query": query})["products"], wanted))
