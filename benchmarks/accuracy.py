@@ -9,21 +9,20 @@ import numpy as np
 
 from smartrt.compression.ward import load_hierarchy
 from smartrt.documents import Documents
+from smartrt.evaluation.metrics import CUT, METRICS, RESAMPLES, paired_bootstrap
+from smartrt.evaluation.quality import encode_once, rank
 from smartrt.fusion import Weights
-from smartrt.search import search
 from smartrt.types import Embeddings
 
 from .lexical import SETTINGS, bm25
-from .metrics import CUT, METRICS, RESAMPLES, paired_bootstrap
 from .stored import REFERENCE, rank_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from smartrt.encoder import Encoder
+    from smartrt.evaluation.dataset import RetrievalSet
     from smartrt.manifest import Side
-
-    from .dataset import RetrievalSet
 
 BASELINE = "pooled"
 
@@ -53,7 +52,7 @@ def measure(
     queries = _encode(encoder, [record.text for record in data.queries], "query", advance)
     documents = _encode(encoder, [record.text for record in data.documents], "document", advance)
     encoded = time.perf_counter()
-    rankings = _rankings(encoder, queries, documents)
+    rankings = rank(queries, Documents.of(documents), _weights(encoder))
     k = min(CUT, len(data.documents))
     rankings["bm25"] = [np.argsort(-row, kind="stable")[:k].tolist() for row in lexical]
     per_query = {name: _metrics(ranking, data) for name, ranking in rankings.items()}
@@ -73,35 +72,27 @@ def measure(
 
 
 def _encode(encoder: Encoder, texts: Sequence[str], side: Side, advance: Callable[[int], None]) -> Embeddings:
-    parts = []
-    rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}  # identical texts are encoded once, and tie
-    for part in encoder.embed(list(rows), side=side, allow_empty=True):
-        parts.append(part)
-        advance(len(part))
-    advance(len(texts) - len(rows))
-    return Embeddings.concatenate(parts).take([rows[text] for text in texts])
+    def encode(distinct: Sequence[str], side: Side) -> Embeddings:
+        parts = []
+        for part in encoder.embed(distinct, side=side, allow_empty=True):
+            parts.append(part)
+            advance(len(part))
+        advance(len(texts) - len(distinct))
+        return Embeddings.concatenate(parts)
 
-
-def _rankings(encoder: Encoder, queries: Embeddings, documents: Embeddings) -> dict[str, list[list[int]]]:
-    scoring = encoder.bundle.manifest.scoring
-    systems = {
-        BASELINE: Weights(1.0, 0.0),
-        "late": Weights(0.0, 1.0),
-        "hybrid": Weights(scoring.pooled_weight, scoring.late_weight),
-    }
-    stored = [Documents.of(documents)]
-    return {
-        name: [[place.position for place in row] for row in search(queries, stored, k=CUT, weights=weights)]
-        for name, weights in systems.items()
-    }
+    return encode_once(encode, texts, side)
 
 
 def _stored(encoder: Encoder, queries: Embeddings, documents: Embeddings, data: RetrievalSet) -> dict[str, Any]:
-    scoring = encoder.bundle.manifest.scoring
-    rankings = rank_stored(queries, documents, Weights(scoring.pooled_weight, scoring.late_weight))
+    rankings = rank_stored(queries, documents, _weights(encoder))
     per_query = {name: _metrics(ranking.positions, data) for name, ranking in rankings.items()}
     size = {name: {"bytes_per_document": round(ranking.bytes_per_document)} for name, ranking in rankings.items()}
     return {"stored": {n: size[n] | _summary(values, per_query[REFERENCE]) for n, values in per_query.items()}}
+
+
+def _weights(encoder: Encoder) -> Weights:
+    scoring = encoder.bundle.manifest.scoring
+    return Weights(scoring.pooled_weight, scoring.late_weight)
 
 
 def _metrics(rankings: Iterable[Sequence[int]], data: RetrievalSet) -> dict[str, np.ndarray]:

@@ -12,11 +12,11 @@ from smartrt.bundle import Bundle
 from smartrt.cli.options import Parser, encoder_options, json_switch, open_encoder, option, positive, switch
 from smartrt.cli.terminal import progress, say, say_json, table
 from smartrt.errors import MissingDependencyError, TruncationWarning
+from smartrt.evaluation.dataset import RetrievalSet
+from smartrt.evaluation.metrics import METRICS
 
-from . import accuracy, coldstart, preprocess
-from .dataset import RetrievalSet
+from . import accuracy, coldstart, precision, preprocess
 from .machine import describe
-from .metrics import METRICS
 from .scoring import measure as scoring
 from .scoring.cases import CASES
 from .stored import REFERENCE
@@ -46,6 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(score, "--threads", nargs="+", help="of every contender", type=positive, default=[1, os.cpu_count() or 1])
     option(score, "--rounds", help="of all contenders, in random order", type=positive, default=9)
     json_switch(score)
+    types = actions.add_parser("precision", help="size, speed and loss of bundles of one text encoder, against PyTorch")
+    types.add_argument("bundles", nargs="+", help="bundle directories; losses are against the first")
+    option(types, "--source", help="the checkpoint they came from, for PyTorch", required=True)
+    option(types, "--data", nargs="+", metavar="DIR", type=Path, help="retrieval sets to measure losses on")
+    option(types, "--shapes", nargs="+", help="batch and tokens of a forward pass", default=list(precision.SHAPES))
+    option(types, "--rounds", help="of all contenders, in random order", type=positive, default=15)
+    json_switch(types)
     pixels = actions.add_parser("preprocess", help="a page's bytes to patches, against transformers' processors")
     pixels.add_argument("bundle", help="bundle directory that takes images")
     option(pixels, "--rounds", help="processes of each contender", type=positive, default=7)
@@ -54,9 +61,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Dispatch to the measurement."""
-    return {"accuracy": _accuracy, "coldstart": _coldstart, "maxsim": _maxsim, "preprocess": _preprocess}[args.action](
-        args
-    )
+    actions = {
+        "accuracy": _accuracy, "coldstart": _coldstart, "maxsim": _maxsim, "precision": _precision,
+        "preprocess": _preprocess,
+    }  # fmt: skip
+    return actions[args.action](args)
 
 
 def _accuracy(args: argparse.Namespace) -> int:
@@ -120,6 +129,23 @@ def _preprocess(args: argparse.Namespace) -> int:
         say(line)
     if "transformers-fast" not in result["contenders"]:
         say("transformers' fast processor needs torchvision, which is not installed")
+    return 0
+
+
+def _precision(args: argparse.Namespace) -> int:
+    _need_pytorch()
+    sets = [RetrievalSet.read(directory) for directory in args.data or ()]
+    machine, bundles = describe(), [Bundle.open(path) for path in args.bundles]
+    shapes = [precision.parse_shape(shape) for shape in args.shapes]
+    speeds = precision.measure_speed(args.source, [bundle.path for bundle in bundles], shapes, args.rounds)
+    losses = precision.measure_losses(bundles, sets, progress) if sets else {}
+    described = [precision.describe_bundle(bundle) for bundle in bundles]
+    if args.json:
+        say_json({"machine": machine, "bundles": described, "speeds": speeds, "losses": losses})
+        return 0
+    rows = precision.rows(described, losses, speeds)
+    for line in table(rows, right=frozenset(range(1, len(rows[0])))):
+        say(line)
     return 0
 
 

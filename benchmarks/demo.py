@@ -20,10 +20,9 @@ from smartrt.bundle import Bundle
 from smartrt.cli.options import encoder_options, open_encoder, option, positive
 from smartrt.cli.terminal import note, progress, say
 from smartrt.errors import BundleError, IndexStoreError, MissingDependencyError, TruncationWarning
+from smartrt.evaluation.stdlib_corpus import read_stdlib
 from smartrt.index import Index
 from smartrt.index.build import fill
-
-from .stdlib_corpus import read_stdlib
 
 if TYPE_CHECKING:
     import argparse

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from smartrt.compression.apply import compress
 from smartrt.documents import Documents
+from smartrt.evaluation.metrics import CUT
 from smartrt.fusion import unit
 from smartrt.index import IndexOptions
 from smartrt.scoring.storage import store
 from smartrt.search import SearchOptions, search
 from smartrt.types import Embeddings
-
-from .metrics import CUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

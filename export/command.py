@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 from smartrt.cli.options import json_switch, option, positive, switch
-from smartrt.cli.terminal import note, say, say_json
+from smartrt.cli.price import price_lines
+from smartrt.cli.terminal import note, progress, say, say_json
 from smartrt.errors import InputError, MissingDependencyError
 from smartrt.models.qwen_vl.presets import PRESETS
 from smartrt.models.recipe import POOLINGS
+from smartrt.price import Wide
 
 from .defaults import OPSET, TOLERANCE
+from .precision.scheme import PRECISIONS, Rounding
+from .search import GOALS
+from .wanted import AUTO, Wanted
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
+
+    from smartrt.bundle import Bundle
 
 OPTIONS = (
     "preset", "pooling", "normalize", "max_length", "min_pixels", "max_pixels",
@@ -40,6 +50,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--query-prompt", help="text in front of queries, instead of the checkpoint's")
     option(parser, "--document-prompt", help="text in front of documents, instead of the checkpoint's")
     switch(parser, "--normalize", default=None, help="L2-normalise pooled vectors, instead of what the files say")
+    option(
+        parser, "--precision", help="of weights and products; auto searches the smallest that --max-loss allows",
+        choices=(*PRECISIONS, AUTO), default="fp32",
+    )  # fmt: skip
+    option(parser, "--rounding", help="of integer weights, instead of the precision's own", choices=get_args(Rounding))
+    option(parser, "--compute", help="of products that are not int8 (fp16 is for GPUs)", choices=get_args(Wide))
+    option(parser, "--keep", nargs="+", metavar="MODULE", help="modules that stay wide, such as layers.0.mlp.down_proj")
+    option(
+        parser, "--calibrate", metavar="ITEMS", type=Path,
+        help="JSON Lines or a folder that activations are measured on, instead of Python's docstrings",
+    )  # fmt: skip
+    option(parser, "--data", nargs="+", metavar="DIR", type=Path, help="retrieval sets to measure the bundle on")
+    option(
+        parser, "--max-loss", type=float,
+        help="fail if the hybrid loses more nDCG@10 on a set of --data (or on known items of Python's library)",
+    )  # fmt: skip
+    option(
+        parser,
+        "--goal",
+        help="what --precision auto makes small: the size, unless told otherwise",
+        choices=tuple(GOALS),
+    )
     option(parser, "--opset", help="ONNX opset", type=int, default=OPSET)
     option(parser, "--tolerance", help="largest difference from PyTorch accepted", type=float, default=TOLERANCE)
     switch(parser, "--list", help="list the architectures that can be exported, and stop")
@@ -56,26 +88,44 @@ def run(args: argparse.Namespace) -> int:
         names = sorted([*known, *importlib.import_module("smartrt.models.qwen_vl.load").FAMILIES])
         say_json(names) if args.json else say("\n".join(names))
         return 0
+    wanted = Wanted(
+        precision=args.precision, rounding=args.rounding, compute=args.compute, calibrate=args.calibrate,
+        data=tuple(args.data or ()), max_loss=args.max_loss, keep=tuple(args.keep or ()), goal=args.goal,
+    )  # fmt: skip
     name = args.source.rstrip("/").rsplit("/", 1)[-1]
     bundle = pipeline.export(
         args.source,
         args.output or f"{name}.smartrt",
+        wanted=wanted,
         revision=args.revision,
         opset=args.opset,
         tolerance=args.tolerance,
         layer=args.layer,
         adapter=args.adapter,
         report=note,
+        bar=progress,
         **{name: getattr(args, name) for name in OPTIONS},
     )
     if args.json:
         say_json({"bundle": str(bundle.path), "identity": bundle.identity, "verified": bundle.manifest.verified})
         return 0
-    verified = bundle.manifest.verified
-    say(
-        f"{bundle.path}: equal to PyTorch within {verified.max_abs:.1e} on {verified.items} items, alone and in batches"
-    )
+    for line in result_lines(bundle):
+        say(line)
     return 0
+
+
+def result_lines(bundle: Bundle) -> Iterator[str]:
+    """What was measured, for people."""
+    verified, precision = bundle.manifest.verified, bundle.manifest.precision
+    if verified.tolerance is not None:
+        yield (
+            f"{bundle.path}: equal to PyTorch within {verified.max_abs:.1e} on {verified.items} items, alone and in "
+            "batches"
+        )
+    else:
+        size = sum(entry.bytes for entry in bundle.manifest.files.values())
+        yield f"{bundle.path}: {precision.name}, {size / 1e6:,.1f} MB; against PyTorch on {verified.items} items:"
+        yield from price_lines(verified)
 
 
 def load_pipeline() -> Any:
@@ -84,6 +134,8 @@ def load_pipeline() -> Any:
     Raises:
         MissingDependencyError: One of them is not installed.
     """
+    # PyTorch's idle threads spin; on a machine with other work they keep each other from it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         pipeline = importlib.import_module("smartrt.export.pipeline")
     except ModuleNotFoundError as error:

@@ -4,88 +4,55 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
-import onnx
+import numpy as np
+import onnx_ir as ir
 import torch
-from optimum.exporters.onnx.convert import export_pytorch
 
 from smartrt.errors import ExportError
-from smartrt.manifest import GraphEntry
 
 from .defaults import OPSET
-from .onnx_config import text_encoder_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
-    from smartrt.models.text_encoder import TextEncoder
+    import onnx
 
-_INLINE_BYTES = 1024
+
+Weight: TypeAlias = tuple[tuple[int, ...], Callable[[], torch.Tensor]]
+"""Shape of a weight, and what reads its values."""
+
 _DATA_DEPENDENT = {"NonZero", "Loop", "If", "Scan", "Unique"}
 _SCATTERS = {"ScatterND", "ScatterElements"}
 
 
-def export_text_encoder(encoder: TextEncoder, directory: Path, name: str = "encoder", opset: int = OPSET) -> GraphEntry:
-    """Trace `encoder` through optimum's exporter into ``NAME.onnx`` and ``NAME.onnx.data``.
-
-    The weights lie in a file of their own: engines map it instead of holding it twice.
-
-    Raises:
-        ExportError: The architecture cannot be traced, or its graph has operators of the refused kind.
-    """
-    path = directory / f"{name}.onnx"
-    config = text_encoder_config(encoder.config)
-    try:
-        with quiet_tracing():
-            export_pytorch(encoder, config, opset=opset, output=path)
-    except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ExportError(f"cannot trace {encoder.config.model_type!r}: {reason}") from error
-    model = onnx.load(path)
-    _check_opset(model, opset)
-    check_operators(model)
-    _fix_axis(model.graph, "pooled", -1, encoder.config.hidden_size)
-    _fix_axis(model.graph, "token_states", -1, encoder.head.dim)
-    path.unlink()
-    onnx.save(
-        model,
-        path,
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=f"{name}.onnx.data",
-        size_threshold=_INLINE_BYTES,
-    )
-    onnx.checker.check_model(path)
-    return GraphEntry(
-        path.name, tuple(node.name for node in model.graph.input), tuple(node.name for node in model.graph.output)
-    )
-
-
 def export_module(
     module: torch.nn.Module,
-    directory: Path,
     name: str,
     example: dict[str, torch.Tensor],
     axes: dict[str, tuple[str | int, ...]],
+    weights: Mapping[str, Weight],
     opset: int = OPSET,
-) -> GraphEntry:
-    """Trace one of our own modules through PyTorch's exporter into ``NAME.onnx`` and ``NAME.onnx.data``.
+) -> ir.Model:
+    """Trace one of our own modules through PyTorch's exporter; nothing is written.
 
     Args:
         module: Takes the tensors of `example` by name and returns a dict of tensors.
-        directory: Where to write.
         name: Of the graph.
         example: Inputs; every named axis must be at least 2 here, or the tracer takes it for a constant.
         axes: Of every input and output: names are dynamic, numbers fixed.
+        weights: Per parameter of `module` that is a placeholder (NaN) its shape and what reads its values. It becomes
+            an initializer of that name which is read whenever its value is asked for, and never kept.
         opset: ONNX opset.
 
     Raises:
-        ExportError: It cannot be traced, or its graph has operators of the refused kind.
+        ExportError: It cannot be traced, its graph has operators of the refused kind, or the exporter computed
+            something from a placeholder.
     """
-    path = directory / f"{name}.onnx"
     dims = {axis: torch.export.Dim(axis) for tensor in example for axis in axes[tensor] if isinstance(axis, str)}
     shapes = {
         tensor: {i: dims[axis] for i, axis in enumerate(axes[tensor]) if isinstance(axis, str)} for tensor in example
@@ -102,24 +69,53 @@ def export_module(
         raise ExportError(f"cannot trace the graph {name}: {reason}") from error
     if program is None:
         raise ExportError(f"PyTorch returned no program for the graph {name}")
-    program.save(path, external_data=True)
-    model = onnx.load(path, load_external_data=False)
-    _check_opset(model, opset)
-    check_operators(model)
-    found = [node.name for node in (*model.graph.input, *model.graph.output)]
-    if found != [*example, *outputs]:
-        raise ExportError(f"the graph {name} has {found}, expected {[*example, *outputs]}")
-    for tensor in axes:
-        for i, axis in enumerate(axes[tensor]):
-            _fix_axis(model.graph, tensor, i, axis)
-    onnx.save(model, path)
-    onnx.checker.check_model(path)
-    return GraphEntry(path.name, tuple(example), tuple(outputs))
+    model = program.model
+    check_opset(model.opset_imports[""], opset)
+    check_nodes(model)
+    found = {str(value.name): value for value in (*model.graph.inputs, *model.graph.outputs)}
+    if list(found) != [*example, *outputs]:
+        raise ExportError(f"the graph {name} has {list(found)}, expected {[*example, *outputs]}")
+    for tensor, value in found.items():
+        value.shape = ir.Shape(axes[tensor])
+    _connect_weights(model, name, weights)
+    return model
 
 
-def _check_opset(model: onnx.ModelProto, opset: int) -> None:
+def _connect_weights(model: ir.Model, name: str, weights: Mapping[str, Weight]) -> None:
+    """Let the initializers that stand for weights read them, and see to it that nothing else was made of weights."""
+    for key, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None:
+            raise ExportError(f"the weight {key} of the graph {name} has no value")
+        if key in weights and tuple(tensor.shape) == weights[key][0]:
+            value.const_value = ir.LazyTensor(
+                _reader(key, weights[key][1]), dtype=tensor.dtype, shape=ir.Shape(weights[key][0]), name=key
+            )
+        elif _has_nan(tensor):
+            raise ExportError(f"the exporter made {key} of the graph {name} out of a weight that is not loaded")
+    for node in _nodes(model):
+        for attribute in node.attributes.values():
+            if isinstance(attribute, ir.Attr) and _holds_nan(attribute):
+                raise ExportError(f"the exporter made a constant of {node.op_type} in the graph {name} out of a weight")
+
+
+def _reader(key: str, read: Callable[[], torch.Tensor]) -> Callable[[], ir.TensorProtocol]:
+    return lambda: ir.tensor(read().numpy(), name=key)
+
+
+def _has_nan(tensor: ir.TensorProtocol) -> bool:
+    return tensor.dtype.is_floating_point() and bool(np.isnan(tensor.numpy()).any())
+
+
+def _holds_nan(attribute: ir.Attr) -> bool:
+    if attribute.type == ir.AttributeType.TENSOR:
+        return _has_nan(attribute.as_tensor())
+    numbers = {ir.AttributeType.FLOAT: lambda: [attribute.as_float()], ir.AttributeType.FLOATS: attribute.as_floats}
+    return attribute.type in numbers and any(map(math.isnan, numbers[attribute.type]()))
+
+
+def check_opset(written: int | None, opset: int) -> None:
     """Exporters write another opset than asked for where they do not know the one asked for."""
-    written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if written != opset:
         raise ExportError(f"opset {opset} was asked for and PyTorch wrote {written}: give --opset {written}")
 
@@ -131,22 +127,28 @@ def check_operators(model: onnx.ModelProto) -> None:
         ExportError: Names the operator.
     """
     for node in (*model.graph.node, *(node for function in model.functions for node in function.node)):
-        reduction = next((a.s for a in node.attribute if a.name == "reduction"), b"none")
-        if node.op_type in _DATA_DEPENDENT or (node.op_type in _SCATTERS and reduction != b"none"):
-            raise ExportError(
-                f"the graph holds {node.op_type} ({node.name or 'unnamed'}), whose work depends on the data: "
-                "engines cannot plan it, so this architecture is not supported"
-            )
+        reduction = next((a.s.decode() for a in node.attribute if a.name == "reduction"), "none")
+        _check_operator(node.op_type, node.name, reduction)
 
 
-def _fix_axis(graph: onnx.GraphProto, name: str, axis: int, value: str | int) -> None:
-    """Name an axis, or say its size, where the tracer chose another name or lost it."""
-    node = next(node for node in (*graph.input, *graph.output) if node.name == name)
-    dim = node.type.tensor_type.shape.dim[axis]
-    if isinstance(value, str):
-        dim.dim_param = value
-    else:
-        dim.dim_value = value
+def check_nodes(model: ir.Model) -> None:
+    """`check_operators` for a graph that is not written yet."""
+    for node in _nodes(model):
+        reduction = node.attributes["reduction"].as_string() if "reduction" in node.attributes else "none"
+        _check_operator(node.op_type, node.name, reduction)
+
+
+def _check_operator(kind: str, name: str | None, reduction: str) -> None:
+    if kind in _DATA_DEPENDENT or (kind in _SCATTERS and reduction != "none"):
+        raise ExportError(
+            f"the graph holds {kind} ({name or 'unnamed'}), whose work depends on the data: "
+            "engines cannot plan it, so this architecture is not supported"
+        )
+
+
+def _nodes(model: ir.Model) -> list[ir.Node]:
+    functions = (node for function in model.functions.values() for node in function)
+    return [*model.graph.all_nodes(), *functions]
 
 
 @contextlib.contextmanager

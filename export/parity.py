@@ -9,9 +9,11 @@ import numpy as np
 
 from smartrt.backbones.qwen_vl import QwenVLBackbone
 from smartrt.errors import ParityError, TruncationWarning
-from smartrt.fusion import score
+from smartrt.evaluation.quality import agreement, cosines
+from smartrt.fusion import Weights, score
 from smartrt.items import parse_item
-from smartrt.manifest import Side, Verified
+from smartrt.manifest import Side
+from smartrt.price import Verified
 from smartrt.types import Embeddings
 
 from .defaults import TOLERANCE
@@ -26,14 +28,20 @@ if TYPE_CHECKING:
     from .truth import Truth
 
 
-def check_parity(encoder: Encoder, truth: Truth, tolerance: float = TOLERANCE) -> Verified:
+def check_parity(encoder: Encoder, truth: Truth, tolerance: float | None = TOLERANCE, least: float = 0.0) -> Verified:
     """Compare `encoder` with `truth`: each item alone, and all of them in padded batches.
 
     For Qwen-VL, ids, late masks, positions and pixels must be equal before any vector is compared, and each
     graph is compared by itself as well.
 
+    Args:
+        encoder: Of the bundle.
+        truth: What PyTorch says.
+        tolerance: The largest difference; None for a precision that is meant to differ.
+        least: The least mean cosine of token vectors.
+
     Raises:
-        ParityError: Something that must be equal is not, or a difference is larger than `tolerance`.
+        ParityError: Something that must be equal is not, or differs by more than it may.
     """
     worst = 0.0
     batched: dict[Side, Embeddings] = {}
@@ -50,29 +58,37 @@ def check_parity(encoder: Encoder, truth: Truth, tolerance: float = TOLERANCE) -
     if isinstance(encoder.backbone, QwenVLBackbone):
         graphs = check_graphs(encoder.backbone, cast("Images", encoder.bundle.manifest.images), truth.traces)
     largest = max(worst, *graphs.values())
-    if not largest <= tolerance:
+    if tolerance is not None and not largest <= tolerance:
         raise ParityError(f"the graphs differ from PyTorch by {largest:.2e}, more than {tolerance:.0e} ({graphs})")
-    return _verified(truth, batched, worst, graphs, tolerance)
+    verified = _verified(truth, batched, worst, graphs, tolerance)
+    if not verified.token.mean >= least:
+        raise ParityError(
+            f"token vectors have a mean cosine of {verified.token.mean:.3f} with PyTorch's, below {least:g}: this "
+            f"precision ruins the model ({graphs})"
+        )
+    return verified
 
 
 def _verified(
-    truth: Truth, batched: dict[Side, Embeddings], worst: float, graphs: dict[str, float], tolerance: float
+    truth: Truth, batched: dict[Side, Embeddings], worst: float, graphs: dict[str, float], tolerance: float | None
 ) -> Verified:
-    sides = get_args(Side)
-    expected = Embeddings.concatenate([truth.embeddings[side] for side in sides])
-    found = Embeddings.concatenate([batched[side] for side in sides])
+    pairs = (
+        (truth.embeddings["query"], truth.embeddings["document"]),
+        (batched["query"], batched["document"]),
+    )
+    expected, found = (Embeddings.concatenate(pair) for pair in pairs)
     return Verified(
         against=truth.against,
         tolerance=tolerance,
         items=len(expected),
         max_abs=worst,
-        min_cosine_pooled=_min_cosine(expected.pooled, found.pooled),
-        min_cosine_token=_min_cosine(expected.tokens.values, found.tokens.values),
-        ranking_agreement=_ranking_agreement(
-            [truth.embeddings[side] for side in sides], [batched[side] for side in sides]
-        ),
+        pooled=cosines(expected.pooled, found.pooled),
+        token=cosines(expected.tokens.values, found.tokens.values),
+        agreement=agreement(*pairs, Weights(1.0, 1.0)),
+        ranking_agreement=_ranking_agreement(*pairs),
         graphs=graphs,
         inputs_sha256=truth.sha256(),
+        sets=(),
     )
 
 
@@ -118,13 +134,7 @@ def _compare(truth: Embeddings, result: Embeddings, items: Sequence[Any]) -> flo
     )
 
 
-def _min_cosine(left: np.ndarray, right: np.ndarray) -> float:
-    left, right = left.astype(np.float64), right.astype(np.float64)
-    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(((left * right).sum(axis=1) / np.maximum(norms, 1e-12))[norms > 0].min())
-
-
-def _ranking_agreement(truths: list[Embeddings], results: list[Embeddings]) -> float:
+def _ranking_agreement(truths: tuple[Embeddings, Embeddings], results: tuple[Embeddings, Embeddings]) -> float:
     """Share of queries whose documents stand in the same order, scores rounded so that ties stay ties."""
     orders = [np.argsort(-score(*pair).round(5), axis=1, kind="stable") for pair in (truths, results)]
     return float((orders[0] == orders[1]).all(axis=1).mean())

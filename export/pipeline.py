@@ -2,46 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
-from importlib import metadata
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import smartrt
 from smartrt import strict_json
 from smartrt.bundle import MANIFEST_NAME, Bundle, sha256_of
 from smartrt.encoder import Encoder
 from smartrt.errors import ExportError, OptionError, ParityError
+from smartrt.evaluation.dataset import RetrievalSet
 from smartrt.files import new_directory
-from smartrt.manifest import FORMAT_VERSION, FileEntry, Manifest, Scoring, Source, Verified
 from smartrt.models.checkpoint import Checkpoint
 from smartrt.models.qwen_vl.load import FAMILIES
 from smartrt.models.reference import load_config
 
-from . import qwen_vl_family, text_family
+from . import measure, qwen_vl_family, search, text_family
+from .build import Builder
+from .calibration import CalibrationItems
 from .defaults import OPSET, TOLERANCE
 from .parity import check_parity
+from .precision.scheme import PRECISIONS
 from .truth import Truth
+from .wanted import AUTO, Wanted
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-_LIBRARIES = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "tokenizers")
-_UNVERIFIED = Verified("nothing yet", 0.0, 0, 0.0, 0.0, 0.0, 0.0, {}, "")
+    from smartrt.evaluation.quality import Quality
+    from smartrt.price import Verified
+
+    from .build import Bar, Built
+    from .precision.scheme import Scheme
+
+
+_LARGE = 1 << 30  # bytes of a bundle
+
+
+def silent(_: str, __: int) -> contextlib.AbstractContextManager[Any]:
+    """A progress bar that nobody sees."""
+    return contextlib.nullcontext(_Silent())
+
+
+class _Silent:
+    def advance(self, _: int) -> None:
+        """Say nothing."""
 
 
 def export(
     source: str,
     output: str | os.PathLike[str],
     *,
+    wanted: Wanted = Wanted(),  # noqa: B008  (frozen)
     revision: str | None = None,
     opset: int = OPSET,
     tolerance: float = TOLERANCE,
     layer: int | None = None,
     adapter: str | None = None,
     report: Callable[[str], None] = lambda _: None,
+    bar: Bar = silent,
     **options: Any,
 ) -> Bundle:
     """Export a checkpoint to a bundle and check it against PyTorch.
@@ -49,39 +71,59 @@ def export(
     Args:
         source: A checkpoint directory, a hub id ``ORG/NAME``, or ``minilm``.
         output: The bundle directory to make; it must not exist.
+        wanted: The precision.
         revision: Branch, tag or commit of a hub id.
-        opset: ONNX opset of the graphs.
-        tolerance: Largest difference from PyTorch that is accepted.
+        opset: ONNX opset of the graphs, raised where a precision needs a newer one.
+        tolerance: Largest difference from PyTorch that is accepted of fp32.
         layer: The layer that token states come from, 1 being the first; the last if None.
         adapter: SMART's `adapter.pt`, which token states pass through.
         report: Called with a sentence at the start of each step.
+        bar: Makes a progress bar of a label and a total.
         options: What replaces the checkpoint's own recipe; the family's module lists its names (`OPTIONS`).
 
     Returns:
         The bundle, opened and verified.
 
     Raises:
-        ExportError: The checkpoint cannot be exported; nothing is left at `output`.
-        OptionError: An option does not belong to the checkpoint's family.
+        ExportError: The checkpoint cannot be exported, or a precision costs more than allowed; nothing is left
+            at `output`.
+        InputError: A retrieval set or calibration file cannot be used.
+        OptionError: An option does not belong to the checkpoint's family or the precision.
         ParityError: A graph disagrees with PyTorch; nothing is left at `output`.
         StorageError: `output` exists, or the disk refuses.
     """
     destination = Path(output)
-    with new_directory(destination) as directory:  # first: it refuses a destination that exists
+    scheme = None if wanted.precision == AUTO else wanted.scheme()
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(new_directory(destination))  # first: it refuses a destination that exists
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".scratch.", dir=directory)))
+        sets = wanted.sets()
         report(f"loading {source}")
         checkpoint = Checkpoint.resolve(source, revision)
         family, given = _family(checkpoint, options)
         reference = family.load(checkpoint, given, layer, adapter)
         if preset := getattr(reference, "preset_name", None):
             report(f"as {preset}")
+        measured = scheme is None or scheme.calibrated
+        items = _calibration(wanted, reference) if measured else CalibrationItems((), "nothing")
         report("running PyTorch")
-        truth = Truth.of(reference)
-        report(f"tracing, opset {opset}")
-        manifest = _write_files(directory, destination.name.removesuffix(".smartrt"), checkpoint, reference, opset)
-        del reference  # the weights: the graph's are about to be loaded
+        truth, truths = Truth.of(reference), measure.of_reference(reference, sets, bar)
+        builder = Builder(checkpoint, family, reference, items, scratch, opset, bar, report)
+        name, keep = destination.name.removesuffix(".smartrt"), wanted.keep
+        if scheme is None:
+            trial = _search(wanted, builder, name, sets, truths, scratch, report, bar)
+            scheme, keep = trial.scheme, trial.keep
+        manifest = builder.build(directory, name, scheme, keep).manifest
+        del reference, builder  # the weights: the graph's are about to be loaded
         gc.collect()
         report("comparing with PyTorch")
-        verified = _verify(Bundle(directory, manifest), truth, tolerance)
+        verified = _verify(Bundle(directory, manifest), truth, scheme, tolerance)
+        if sets:
+            bundle = Bundle(directory, manifest)
+            with Encoder.from_bundle(bundle, **_frugal(bundle)) as encoder:
+                found = measure.of_bundle(encoder, sets, bar)
+            verified = dataclasses.replace(verified, sets=measure.losses(truths, found))
+            measure.check_loss(verified.sets, wanted.max_loss)
         manifest = dataclasses.replace(manifest, verified=verified)
         (directory / MANIFEST_NAME).write_text(strict_json.dumps(manifest), encoding="utf-8")
     return Bundle.open(destination)
@@ -93,13 +135,25 @@ def compare(
     revision: str | None = None,
     tolerance: float = TOLERANCE,
     adapter: str | None = None,
+    data: Sequence[Path] = (),
+    bar: Bar = silent,
 ) -> Verified:
     """Check an existing bundle against the checkpoint it came from, with the bundle's own recipe.
+
+    Args:
+        bundle: The bundle.
+        source: The checkpoint.
+        revision: Of a hub id.
+        tolerance: Largest difference accepted of fp32.
+        adapter: The adapter it was exported with.
+        data: Directories of retrieval sets to measure both on.
+        bar: Makes a progress bar.
 
     Raises:
         ParityError: The two disagree.
     """
     manifest = bundle.manifest
+    sets = [RetrievalSet.read(directory) for directory in data]
     checkpoint = Checkpoint.resolve(source, revision)
     if checkpoint.weights_sha256() != manifest.source.weights_sha256:
         raise ParityError(f"{checkpoint.path} does not hold the weights that {bundle.path} came from")
@@ -112,9 +166,15 @@ def compare(
         )
     family, _ = _family(checkpoint, {})
     layer = None if adapter else manifest.token_layers[0]
-    truth = Truth.of(family.load(checkpoint, family.options_of(manifest), layer, adapter))
+    reference = family.load(checkpoint, family.options_of(manifest), layer, adapter)
+    truth, truths = Truth.of(reference), measure.of_reference(reference, sets, bar)
+    del reference
     gc.collect()
-    return _verify(bundle, truth, tolerance)
+    verified = _verify(bundle, truth, PRECISIONS[manifest.precision.name], tolerance)
+    if not sets:
+        return verified
+    with Encoder.from_bundle(bundle) as encoder:
+        return dataclasses.replace(verified, sets=measure.losses(truths, measure.of_bundle(encoder, sets, bar)))
 
 
 def _family(checkpoint: Checkpoint, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -137,30 +197,49 @@ def _family(checkpoint: Checkpoint, options: dict[str, Any]) -> tuple[Any, dict[
     return family, given
 
 
-def _write_files(directory: Path, name: str, checkpoint: Checkpoint, reference: Any, opset: int) -> Manifest:
-    family = qwen_vl_family if hasattr(reference, "preset") else text_family
-    config = load_config(checkpoint)
-    parts = family.write(directory, checkpoint, reference, opset)
-    preset = getattr(reference, "preset_name", None)
-    weights = checkpoint.weights_sha256()
-    return Manifest(
-        format_version=FORMAT_VERSION,
-        name=name,
-        source=Source(checkpoint.name, checkpoint.revision, config.model_type, preset, weights),
-        exporter={"smartrt": smartrt.__version__} | {name: metadata.version(name) for name in _LIBRARIES},
-        opset=opset,
-        precision="fp32",
-        files={path.name: FileEntry(path.stat().st_size, sha256_of(path)) for path in sorted(directory.iterdir())},
-        token_layers=reference.head.layers,
-        adapter=reference.head.adapter,
-        scoring=Scoring(1.0, 1.0, "mean"),
-        verified=_UNVERIFIED,
-        **parts,
+def _calibration(wanted: Wanted, reference: Any) -> CalibrationItems:
+    preset = getattr(reference, "preset", None)
+    if wanted.calibrate:
+        return CalibrationItems.read(wanted.calibrate, ("text", "image") if preset else ("text",))
+    return CalibrationItems.shipped(max_images=preset.max_images if preset else None, pictures=preset is not None)
+
+
+def _search(
+    wanted: Wanted,
+    builder: Builder,
+    name: str,
+    sets: Sequence[RetrievalSet],
+    truths: Sequence[Quality],
+    scratch: Path,
+    report: Callable[[str], None],
+    bar: Bar,
+) -> search.Trial:
+    def loss_of(directory: Path, built: Built) -> float:
+        with Encoder.from_bundle(Bundle(directory, built.manifest)) as encoder:
+            return measure.worst_loss(measure.losses(truths, measure.of_bundle(encoder, sets, bar)))
+
+    limit = wanted.max_loss or 0.0
+    return search.find(
+        wanted.goal or "size",
+        limit,
+        lambda path, scheme, keep: builder.build(path, name, scheme, keep),
+        loss_of,
+        scratch,
+        report,
     )
 
 
-def _verify(bundle: Bundle, truth: Truth, tolerance: float) -> Verified:
+def _frugal(bundle: Bundle) -> dict[str, Any]:
+    """Engine options: a large bundle is run slowly rather than with a second copy of its weights in memory."""
+    large = sum(entry.bytes for entry in bundle.manifest.files.values()) > _LARGE
+    widened = bundle.manifest.precision.name == "fp16"
+    return {"prepack": False, "lean": widened} if large else {}
+
+
+def _verify(bundle: Bundle, truth: Truth, scheme: Scheme, tolerance: float) -> Verified:
     if problem := next(bundle.manifest.problems(), None):
         raise ParityError(f"the manifest contradicts itself: {problem}")
-    with Encoder.from_bundle(bundle) as encoder:
-        return check_parity(encoder, truth, tolerance)
+    with Encoder.from_bundle(bundle, **_frugal(bundle)) as encoder:
+        if scheme.name == "fp32":
+            return check_parity(encoder, truth, tolerance)
+        return check_parity(encoder, truth, None, scheme.least_cosine)

@@ -10,33 +10,42 @@ import torch
 from smartrt.engines.axes import decoder_axes, vision_axes
 from smartrt.errors import ExportError
 from smartrt.manifest import Chat, Dims, Images, LateMask, TokenTable
-from smartrt.models.qwen_vl.decoder import Decoder
-from smartrt.models.qwen_vl.load import FAMILIES, load_backbone, read_token_table
+from smartrt.models.qwen_vl.calibrate import calibrate
+from smartrt.models.qwen_vl.load import FAMILIES, load_backbone
 from smartrt.models.qwen_vl.presets import choose_preset
 from smartrt.models.qwen_vl.reference import QwenVLReference
-from smartrt.models.qwen_vl.vision import VisionTower
+from smartrt.models.qwen_vl.skeleton import TABLE
+from smartrt.models.qwen_vl.traced import traced_decoder, traced_vision
 from smartrt.models.reference import load_config
 from smartrt.models.token_head import TokenHead
 
 from .graph import export_module
+from .precision.tables import round_rows
 from .tokenizer import write_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import onnx_ir as ir
+
     from smartrt.engines.axes import Axes
-    from smartrt.manifest import GraphEntry, Manifest, ResizeStage, SideTemplates
+    from smartrt.manifest import Manifest, ResizeStage, SideTemplates
     from smartrt.models.checkpoint import Checkpoint
+    from smartrt.models.qwen_vl.linear import TracedPart
     from smartrt.models.qwen_vl.load import PixelConfig
     from smartrt.models.qwen_vl.presets import Preset
+
+    from .precision.scheme import Scheme
+
+__all__ = ["OPTIONS", "calibrate", "load", "options_of", "trace", "write"]
 
 OPTIONS = ("preset", "max_length", "min_pixels", "max_pixels", "query_instruction", "document_instruction")
 """What replaces a preset's own values."""
 
 _INTEGERS = ("valid", "taps", "position_ids", "pooled_index", "deepstack_index")
 _INPUT_TYPES = dict.fromkeys(_INTEGERS, torch.int64) | {"patches": torch.uint8}
-_TABLE = "token_table.bin"
-_TABLE_TYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+_OUTPUTS = {"vision": ("tokens", "deepstack"), "decoder": ("pooled", "token_states")}
+_TABLE, _SCALES = "token_table.bin", "token_table.scales.bin"
 
 
 def load(checkpoint: Checkpoint, options: dict[str, Any], layer: int | None, adapter: str | None) -> QwenVLReference:
@@ -73,43 +82,51 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def write(directory: Path, checkpoint: Checkpoint, reference: QwenVLReference, opset: int) -> dict[str, Any]:
-    """Write tokenizer, table and graphs; return the manifest's keys that are this family's."""
+def trace(reference: QwenVLReference, scratch: Path, opset: int) -> dict[str, ir.Model]:  # noqa: ARG001  (one signature for all families)
+    """The float32 graphs `vision` and `decoder`, their weights still in the checkpoint (`graph.export_module`)."""
+    images, dims = _images(reference), _dims(reference)
+    axes = {"vision": vision_axes(images, dims.pooled), "decoder": decoder_axes(images, dims.pooled, dims)}
+    parts = {"vision": traced_vision, "decoder": traced_decoder}
+    return {name: _trace(name, parts[name](reference), axes[name], opset) for name in axes}
+
+
+def write(directory: Path, reference: QwenVLReference, scheme: Scheme) -> dict[str, Any]:
+    """Write tokenizer and token table; return the manifest's keys that are this family's, but for the graphs."""
     backbone, preset = reference.backbone, reference.preset
-    table = _write_table(directory, checkpoint)
+    table = _write_table(directory, reference, scheme.table)
     tokenizer = write_tokenizer(
         backbone.tokenizer, directory, vocab_size=table.rows, max_length=reference.max_length, lowercase=False
     )
-    hidden, vision = backbone.config.text_config.hidden_size, backbone.config.vision_config
-    if table.dim != hidden:
-        raise ExportError(f"the token table has {table.dim} dims, the decoder {hidden}")
-    images, dims = _images(reference, vision), Dims(hidden, reference.head.dim)
-    graphs = {
-        "vision": _export_vision(directory, reference, images, hidden, opset),
-        "decoder": _export_decoder(directory, reference, images, dims, opset),
-    }
     visual = reference.visual_ids()
     return {
         "family": backbone.family,
         "modalities": ("text", "image"),
-        "graphs": graphs,
         "tokenizer": tokenizer,
         "token_table": table,
         "prompts": None,
         "chat": _chat(reference, preset),
-        "images": images,
+        "images": _images(reference),
         "pooling": "last",
         "pooled_token_id": _pooled_token(reference),
         "normalized": True,
-        "dims": dims,
+        "dims": _dims(reference),
         "late_mask": LateMask(reference.dropped_ids("query"), reference.dropped_ids("document"), visual),
     }
 
 
+def _trace(name: str, part: TracedPart, axes: Axes, opset: int) -> ir.Model:
+    example = _example(axes, _OUTPUTS[name])
+    return export_module(part.module, name, example, axes, part.lazy(), opset)
+
+
+def _dims(reference: QwenVLReference) -> Dims:
+    return Dims(reference.backbone.config.text_config.hidden_size, reference.head.dim)
+
+
 def _pooled_token(reference: QwenVLReference) -> int | None:
     """The token whose state is pooled, if it is the template's and not the user's last word."""
-    traces = [reference.trace({"text": text}, "query") for text in ("pooled where?", "a different end")]
-    found = {int(trace.input_ids[trace.pooled_at]) for trace in traces}
+    rows = [reference.render({"text": text}, "query").ids[0].numpy() for text in ("pooled where?", "a different end")]
+    found = {int(row[reference.pooled_at(row)]) for row in rows}
     return found.pop() if len(found) == 1 else None
 
 
@@ -134,11 +151,11 @@ def _stages(preset: Preset, pixels: PixelConfig, given: dict[str, Any]) -> tuple
     return (*first, last)
 
 
-def _images(reference: QwenVLReference, vision: Any) -> Images:
+def _images(reference: QwenVLReference) -> Images:
     pixels, backbone = reference.backbone.pixels, reference.backbone
+    vision = backbone.config.vision_config
     positions = getattr(vision, "num_position_embeddings", None)
     head_dim = getattr(vision, "embed_dim", vision.hidden_size) if backbone.family == "qwen2-vl" else vision.hidden_size
-    deepstack = getattr(vision, "deepstack_visual_indexes", []) if reference.preset.deepstack else []
     return Images(
         placeholder_id=backbone.config.image_token_id,
         patch_size=pixels.patch_size,
@@ -151,7 +168,7 @@ def _images(reference: QwenVLReference, vision: Any) -> Images:
         rotary_dim=head_dim // vision.num_heads // 2,
         rotary_theta=10000.0,  # a default of the vision towers' code; no configuration names it
         position_grid=None if positions is None else int(positions**0.5),
-        deepstack_layers=len(deepstack),
+        deepstack_layers=reference.deepstack_layers,
     )
 
 
@@ -179,34 +196,27 @@ def _chat(reference: QwenVLReference, preset: Preset) -> Chat:
     )
 
 
-def _write_table(directory: Path, checkpoint: Checkpoint) -> TokenTable:
-    values = read_token_table(checkpoint)
-    if values.dtype not in _TABLE_TYPES:
-        raise ExportError(
-            f"{checkpoint.name} stores its token embeddings as {values.dtype}; known: {list(_TABLE_TYPES)}"
-        )
-    bits = values.contiguous()
-    raw = bits.view(torch.int16) if bits.element_size() == 2 else bits
-    raw.numpy().tofile(directory / _TABLE)
-    rows, dim = values.shape
-    return TokenTable(_TABLE, cast("Any", _TABLE_TYPES[values.dtype]), rows, dim)
+def _write_table(directory: Path, reference: QwenVLReference, stored: str) -> TokenTable:
+    """The token embeddings, some rows at a time. ``fp32`` keeps what the checkpoint has, ``fp16`` any 16 bits."""
+    weights = reference.backbone.weights
+    rows, dim = weights.stored(TABLE).shape
+    dtype = weights.dtype(TABLE)
+    if stored == "int8":
+        with (directory / _TABLE).open("wb") as codes, (directory / _SCALES).open("wb") as scales:
+            for chunk in weights.chunks(TABLE):
+                for file, array in zip((codes, scales), round_rows(chunk.float().numpy()), strict=True):
+                    array.tofile(file)
+        return TokenTable(_TABLE, "int8", rows, dim, _SCALES)
+    if stored == "fp16" and dtype == torch.float32:
+        dtype = torch.float16
+    with (directory / _TABLE).open("wb") as file:
+        for chunk in weights.chunks(TABLE):
+            values = chunk.to(dtype)
+            (values.view(torch.int16) if values.element_size() == 2 else values).numpy().tofile(file)
+    return TokenTable(_TABLE, cast("Any", str(dtype).removeprefix("torch.")), rows, dim, scales=None)
 
 
-def _export_vision(directory: Path, reference: QwenVLReference, images: Images, hidden: int, opset: int) -> GraphEntry:
-    tower = VisionTower(reference.backbone.model.visual, images.mean, images.std, deepstack=reference.preset.deepstack)
-    axes = vision_axes(images, hidden)
-    example = _example(axes, outputs={"tokens", "deepstack"})
-    return export_module(tower.eval(), directory, "vision", example, axes, opset)
-
-
-def _export_decoder(directory: Path, reference: QwenVLReference, images: Images, dims: Dims, opset: int) -> GraphEntry:
-    decoder = Decoder(reference.backbone.model.language_model, reference.head, images.deepstack_layers)
-    axes = decoder_axes(images, dims.pooled, dims)
-    example = _example(axes, outputs={"pooled", "token_states"})
-    return export_module(decoder.eval(), directory, "decoder", example, axes, opset)
-
-
-def _example(axes: Axes, outputs: set[str]) -> dict[str, torch.Tensor]:
+def _example(axes: Axes, outputs: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """Zeros of small, distinct sizes for every input."""
     sizes = {"image": 2, "block": 3, "batch": 2, "length": 5, "row": 4}
     return {

@@ -8,16 +8,23 @@ from smartrt.manifest import Dims, LateMask, Prompts
 from smartrt.models.recipe import Recipe
 from smartrt.models.reference import Reference
 
-from .graph import export_text_encoder
 from .onnx_config import text_encoder_config
+from .precision.collect import calibrate_text
+from .text_graph import trace_text_encoder
 from .tokenizer import check_prompts, write_tokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from smartrt.manifest import Manifest
+    import onnx_ir as ir
+
+    from smartrt.manifest import Manifest, Side
     from smartrt.models.checkpoint import Checkpoint
     from smartrt.models.recipe import Pooling
+    from smartrt.models.statistics import InputStatistics
+
+    from .precision.scheme import Scheme
 
 OPTIONS = ("pooling", "normalize", "max_length", "lowercase", "query_prompt", "document_prompt")
 """What replaces the checkpoint's own recipe."""
@@ -42,8 +49,22 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def write(directory: Path, checkpoint: Checkpoint, reference: Reference, opset: int) -> dict[str, Any]:  # noqa: ARG001  (one signature for all families)
-    """Write tokenizer and graph; return the manifest's keys that are this family's."""
+def trace(reference: Reference, scratch: Path, opset: int) -> dict[str, ir.Model]:
+    """The float32 graph `encoder`."""
+    return {"encoder": trace_text_encoder(reference.encoder, scratch, opset)}
+
+
+def calibrate(
+    reference: Reference, items: Sequence[tuple[Side, Any]], *, moments: bool
+) -> Iterator[tuple[str, str, InputStatistics]]:
+    """Graph, module and statistics of its inputs, in the order of the modules."""
+    texts = [(side, item if isinstance(item, str) else item["text"]) for side, item in items]
+    for path, statistics in calibrate_text(reference, texts, moments=moments):
+        yield "encoder", path, statistics
+
+
+def write(directory: Path, reference: Reference, scheme: Scheme) -> dict[str, Any]:  # noqa: ARG001  (one signature for all families)
+    """Write the tokenizer; return the manifest's keys that are this family's, but for the graphs."""
     config, recipe = reference.encoder.config, reference.recipe
     check_prompts(reference.tokenizer, recipe.query_prompt, recipe.document_prompt)
     tokenizer = write_tokenizer(
@@ -53,12 +74,10 @@ def write(directory: Path, checkpoint: Checkpoint, reference: Reference, opset: 
         max_length=cast("int", recipe.max_length),  # Reference.load filled it in
         lowercase=recipe.lowercase,
     )
-    graph = export_text_encoder(reference.encoder, directory, opset=opset)
     dropped = reference.dropped_ids()
     return {
         "family": "text-encoder",
         "modalities": ("text",),
-        "graphs": {"encoder": graph},
         "tokenizer": tokenizer,
         "token_table": None,
         "prompts": Prompts(recipe.query_prompt, recipe.document_prompt),

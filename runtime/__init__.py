@@ -14,7 +14,7 @@ graphs on an `engines` module, `encoder` returns `types.Embeddings`; `maxsim` an
 from . import errors
 from .bundle import Bundle
 from .encoder import Encoder
-from .errors import SmartrtError, TruncationWarning
+from .errors import SaturationWarning, SmartrtError, TruncationWarning
 from .fusion import Weights, score
 from .images.limits import ImageLimits
 from .index import Hit, Index, IndexOptions
@@ -31,6 +31,7 @@ __all__ = [
     "ImageLimits",
     "Index",
     "IndexOptions",
+    "SaturationWarning",
     "SmartrtError",
     "TokenStates",
     "TruncationWarning",

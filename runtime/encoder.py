@@ -11,10 +11,11 @@ import numpy as np
 from .backbones import open_backbone
 from .batching import plan_batches
 from .bundle import Bundle
-from .errors import EngineError, OptionError, TruncationWarning
+from .errors import EngineError, OptionError, SaturationWarning, TruncationWarning
 from .fusion import unit
 from .items import as_sequence, parse_item
 from .manifest import QueryMask, Side
+from .scoring.rough import saturates
 from .types import Embeddings, TokenStates
 
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ class Encoder:
         **options: Any,
     ) -> Encoder:
         """Load the graph of a bundle that is open already. See `open`."""
+        if engine == "ort" and device == "cpu" and bundle.manifest.precision.activations == "dynamic" and saturates():
+            warnings.warn(
+                f"{bundle.path} is {bundle.manifest.precision.name}, and this processor saturates when it adds 8-bit "
+                "products: its vectors are less exact than those that were verified. Use w8 here, or verify it",
+                SaturationWarning,
+                stacklevel=3,
+            )
         backbone = open_backbone(bundle, engine=engine, device=device, image_limits=image_limits, **options)
         return cls(bundle, backbone, token_budget)
 

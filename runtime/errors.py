@@ -20,7 +20,8 @@
 Each message is one line: what was wrong, with the value, and what to do. The command line prints the
 line and exits with 2. Anything else that escapes is a bug of smartrt, and keeps its traceback.
 
-Truncation is not an error but never silent: it is a :class:`TruncationWarning`.
+Truncation is not an error but never silent: it is a :class:`TruncationWarning`. So is an old processor that cannot
+add 8-bit products exactly: a :class:`SaturationWarning`.
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ class ExportError(SmartrtError):
 
 class ParityError(ExportError):
     """An exported graph disagrees with the PyTorch reference by more than the tolerance."""
+
+
+class SaturationWarning(UserWarning):
+    """This processor cuts sums of 8-bit products off: int8 vectors differ from those that were verified."""
 
 
 class TruncationWarning(UserWarning):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +15,8 @@ from .errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_PART = ".part-"  # in the name of a directory that is being written
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -42,6 +46,8 @@ def replace_file(path: Path, content: bytes) -> None:
 def new_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary directory beside `path` that becomes `path` if the block succeeds, else vanishes.
 
+    What a process that was killed left of an earlier try for the same `path` vanishes as well.
+
     Raises:
         StorageError: `path` exists already, or the disk refuses.
     """
@@ -49,9 +55,11 @@ def new_directory(path: Path) -> Iterator[Path]:
         raise StorageError(f"{path} exists already: choose another name, or remove it first")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _remove_abandoned(path)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}{_PART}", dir=path.parent))
         try:
-            yield temporary
+            with _held(temporary):
+                yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
                     file.chmod(0o666 & ~_umask())  # some libraries write files only their owner can read
@@ -71,6 +79,32 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"cannot write {path}: {reason}; nothing was left half-written") from error
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Hold `directory`, so that nobody takes it for abandoned. The kernel lets go when the process ends."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(path: Path) -> None:
+    pattern = re.compile(re.escape(f".{path.name}{_PART}") + r"\w{8}")
+    for found in path.parent.iterdir():
+        if not pattern.fullmatch(found.name) or not found.is_dir() or found.is_symlink():
+            continue
+        descriptor = os.open(found, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(found, ignore_errors=True)
+        except BlockingIOError:  # another process is writing it
+            pass
+        finally:
+            os.close(descriptor)
 
 
 def sync_file(path: Path) -> None:

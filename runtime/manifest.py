@@ -12,10 +12,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from .price import Precision, Verified  # noqa: TC001  (strict_json reads the types when it runs)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Bundle format written and read by this version. docs/format.md keeps the history."""
 
 Side = Literal["query", "document"]
@@ -173,13 +175,15 @@ class Images:
 class TokenTable:
     """The token embeddings beside the graphs: rows times dim numbers, little-endian, no header.
 
-    ``bfloat16`` is stored as its 16 bits.
+    ``bfloat16`` is stored as its 16 bits. ``int8`` has a file of scales, one float32 a row: a number is its code
+    times the row's scale.
     """
 
     path: str
-    dtype: Literal["float32", "float16", "bfloat16"]
+    dtype: Literal["float32", "float16", "bfloat16", "int8"]
     rows: int
     dim: int
+    scales: str | None
 
 
 @dataclass(frozen=True)
@@ -212,27 +216,6 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What the parity check at export measured against the PyTorch reference.
-
-    `max_abs` is over both outputs on valid tokens; the cosines are minima over items and tokens;
-    `ranking_agreement` is the share of queries whose hybrid order of the check's documents is the
-    reference's; `graphs` holds the largest difference of each graph fed with the reference's own
-    intermediate values; `inputs_sha256` is over the texts and images that were compared.
-    """
-
-    against: str
-    tolerance: float
-    items: int
-    max_abs: float
-    min_cosine_pooled: float
-    min_cosine_token: float
-    ranking_agreement: float
-    graphs: dict[str, float]
-    inputs_sha256: str
-
-
-@dataclass(frozen=True)
 class Manifest:
     """Everything the runtime knows about a bundle. See docs/format.md for each key."""
 
@@ -243,7 +226,7 @@ class Manifest:
     source: Source
     exporter: dict[str, str]
     opset: int
-    precision: Literal["fp32"]
+    precision: Precision
     graphs: dict[str, GraphEntry]
     files: dict[str, FileEntry]
     tokenizer: TokenizerEntry
@@ -275,5 +258,6 @@ class Manifest:
         decides: dict[str, Any] = dataclasses.asdict(self)
         for key in ("name", "source", "exporter", "verified", "scoring"):
             del decides[key]
+        del decides["precision"]["calibration"]  # a name; its SHA-256 counts
         canonical = json.dumps(decides, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -22,6 +22,8 @@ def problems(manifest: Manifest) -> Iterator[str]:
     """Each problem as ``key: reason``."""
     yield from (_text_encoder if manifest.family == "text-encoder" else _vision_language)(manifest)
     yield from _files(manifest)
+    if set(manifest.precision.graphs) != set(manifest.graphs):
+        yield f"precision.graphs: {list(manifest.precision.graphs)} are counted, graphs has {list(manifest.graphs)}"
     numbers = {
         "max_length": manifest.tokenizer.max_length,
         "dims": min(manifest.dims.pooled, manifest.dims.token),
@@ -37,7 +39,8 @@ def problems(manifest: Manifest) -> Iterator[str]:
 
 
 def _files(manifest: Manifest) -> Iterator[str]:
-    table = [manifest.token_table.path] if manifest.token_table else []
+    entry = manifest.token_table
+    table = [name for name in (entry.path, entry.scales) if name is not None] if entry else []
     for name in (manifest.tokenizer.path, *table, *(entry.path for entry in manifest.graphs.values())):
         if name not in manifest.files:
             yield f"files: {name!r} is used but not listed"
@@ -86,6 +89,8 @@ def _vision_language(manifest: Manifest) -> Iterator[str]:
             yield f"graphs.{name}: it has {[*graph.inputs, *graph.outputs]}, expected {list(tensors)}"
     if table.rows < manifest.tokenizer.vocab_size:
         yield f"token_table: {table.rows} rows are fewer than the vocabulary of {manifest.tokenizer.vocab_size}"
+    if (table.dtype == "int8") != (table.scales is not None):
+        yield f"token_table.scales: {table.scales!r} with {table.dtype}: int8 has a file of scales, nothing else has"
     if manifest.tokenizer.padding_side != "right":
         yield "tokenizer.padding_side: the decoder has no mask, it needs padding on the right"
     yield from _chat(chat)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import smartrt
+from smartrt.jsonl import Record
 
 # PyTorch's threads wait for each other by spinning: on a busy machine tiny models take several times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,6 +35,25 @@ def tiny_path() -> Path:
 def tiny_copy(tiny_path: Path, tmp_path: Path) -> Path:
     """A copy of the tiny bundle that a test may damage."""
     return Path(shutil.copytree(tiny_path, tmp_path / "tiny.smartrt"))
+
+
+@pytest.fixture(scope="module")
+def library_read_once() -> Iterator[None]:
+    """Who reads the whole standard library gets what was read before in this session: it takes seconds."""
+    from smartrt.evaluation import stdlib_set
+    from smartrt.export import calibration
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (calibration, stdlib_set):
+            patch.setattr(module, "read_stdlib", _read_library)
+        yield
+
+
+@functools.cache
+def _read_library(root: Path | None = None) -> list[Record]:
+    from smartrt.evaluation.stdlib_corpus import read_stdlib
+
+    return read_stdlib(root)
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ import smartrt
 from commandline import FAKE, call, records, refused
 from smartrt import Encoder, TruncationWarning
 from smartrt.benchmarks import accuracy
-from smartrt.benchmarks.dataset import RetrievalSet
 from smartrt.benchmarks.lexical import SETTINGS, bm25
-from smartrt.benchmarks.metrics import METRICS, paired_bootstrap
 from smartrt.errors import MissingDependencyError
+from smartrt.evaluation.dataset import RetrievalSet
+from smartrt.evaluation.metrics import METRICS, paired_bootstrap
 from smartrt.jsonl import Record
 from support import message_of, set_key
 

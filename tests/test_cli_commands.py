@@ -24,7 +24,7 @@ def test_inspect_says_what_the_bundle_is(capsys, tiny_path):
     finished = call(capsys, "inspect", tiny_path)
     bundle = Bundle.open(tiny_path)
     assert finished.code == 0
-    assert f"tiny, format 2, identity {bundle.identity[:12]}" in finished.out
+    assert f"tiny, format 3, identity {bundle.identity[:12]}" in finished.out
     assert "32 dims" in finished.out
     data = call(capsys, "inspect", tiny_path, "--json").json
     assert set(data) == {"identity", "manifest"}
@@ -68,19 +68,25 @@ def test_verify_returns_1_when_an_engine_is_off(capsys, monkeypatch, tiny_path, 
     assert text.out.splitlines()[-1].startswith("NOT OK")
 
 
-def test_verify_against_a_checkpoint_reports_what_was_compared(capsys, monkeypatch, tiny_path):
+def test_verify_against_a_checkpoint_reports_what_was_compared(capsys, monkeypatch, tmp_path, tiny_path):
     asked = []
 
-    def compare(bundle, source, revision, adapter):
-        asked.append((bundle.path, source, revision, adapter))
+    def compare(bundle, source, revision, adapter, data, bar):
+        asked.append((bundle.path, source, revision, adapter, data))
+        with bar("a set", 3) as shown:
+            shown.advance(3)
         return bundle.manifest.verified
 
     monkeypatch.setattr("smartrt.export.command.load_pipeline", lambda: SimpleNamespace(compare=compare))
     arguments = ("verify", tiny_path, *FAKE, "--against", "some/checkpoint", "--revision", "v2")
     items = Bundle.open(tiny_path).manifest.verified.items
     assert call(capsys, *arguments, "--json").json["verified"]["items"] == items
-    assert "against PyTorch: " in call(capsys, *arguments).out
-    assert asked == [(tiny_path, "some/checkpoint", "v2", None)] * 2
+    found = call(capsys, *arguments, "--data", tmp_path / "a", tmp_path / "b").out
+    assert "against PyTorch: max difference " in found
+    assert "(limit 1e-04)" in found
+    assert "same best document 100%, document pairs in the same order 100.0%" in found
+    expected = (tiny_path, "some/checkpoint", "v2", None)
+    assert asked == [(*expected, ()), (*expected, [tmp_path / "a", tmp_path / "b"])]
 
 
 @pytest.mark.parametrize("engine", ["ort", "fake"])

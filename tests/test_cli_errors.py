@@ -36,6 +36,7 @@ CASES = {
     "inspect, a file": ("inspect corpus.jsonl", ["corpus.jsonl is not a bundle"]),
     "inspect, a directory": ("inspect folder", ["folder is not a bundle", "manifest.json"]),
     "verify, no bundle": ("verify no.smartrt", ["no.smartrt", "smartrt export"]),
+    "verify, data and nothing to compare with": ("verify tiny.smartrt --data folder", ["--data", "--against SOURCE"]),
     "encode, no bundle": ("encode no.smartrt list -o new.npz", ["no.smartrt", "smartrt export"]),
     "explain, no bundle": ("explain no.smartrt a b", ["no.smartrt", "smartrt export"]),
     "bench accuracy, no bundle": ("bench accuracy no.smartrt --data folder", ["folder", "No such file"]),
@@ -133,7 +134,7 @@ def test_a_bad_environment_variable_is_told_what_it_may_be(capsys, monkeypatch, 
 
 
 def newer(bundle):
-    set_key(bundle / "manifest.json", "format_version", 3)
+    set_key(bundle / "manifest.json", "format_version", 4)
 
 
 def unknown_key(bundle):
@@ -161,7 +162,7 @@ DAMAGES = {
     "a flipped bit": (flipped, ["encoder.onnx.data", "SHA-256", "export it again"]),
     "a lost file": (lost, ["tokenizer.json", "copy the bundle again"]),
     "an unknown key": (unknown_key, ["colour", "upgrade smartrt"]),
-    "a newer format": (newer, ["bundle format 3", "upgrade smartrt"]),
+    "a newer format": (newer, ["bundle format 4", "upgrade smartrt"]),
     "another tokenizer": (wrong_tokenizer, ["tokenizer.json", "another tokenizer", "export the bundle again"]),
 }
 USES = ("verify tiny.smartrt --engine fake", ENCODE, BUILD, SEARCH, f"{EXPLAIN} a --engine fake")

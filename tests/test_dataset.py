@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from commandline import call, refused
-from smartrt.benchmarks.dataset import RetrievalSet
 from smartrt.errors import InputError
+from smartrt.evaluation.dataset import RetrievalSet
 from support import message_of
 
 CORPUS = '{"id": "a", "text": "sort a list"}\n{"id": "b", "text": "open a file"}\n{"id": "c", "text": ""}\n'

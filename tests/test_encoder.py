@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from smartrt import Bundle, Encoder, TruncationWarning
 from smartrt.backbones.text import TextBackbone
 from smartrt.engines import TensorSpec
-from smartrt.errors import EngineError, InputError, OptionError, SmartrtError
+from smartrt.errors import EngineError, InputError, OptionError, SaturationWarning, SmartrtError
 from smartrt.text import TextTokenizer
 from support import message_of, set_key
 
@@ -325,3 +328,16 @@ def test_an_option_of_the_wrong_kind_is_refused_by_name(tiny_path, options):
     (name,) = options
     with pytest.raises(OptionError, match=name):
         Encoder.open(tiny_path, **options)
+
+
+@pytest.mark.parametrize(("activations", "saturated"), [("dynamic", True), ("dynamic", False), ("float", True)])
+def test_a_processor_that_saturates_is_named_where_it_matters(monkeypatch, tiny_path, activations, saturated):
+    bundle = Bundle.open(tiny_path)
+    precision = dataclasses.replace(bundle.manifest.precision, activations=activations)
+    bundle = Bundle(bundle.path, dataclasses.replace(bundle.manifest, precision=precision))
+    monkeypatch.setattr("smartrt.encoder.saturates", lambda: saturated)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Encoder.from_bundle(bundle).close()
+    expected = activations == "dynamic" and saturated
+    assert [entry.category for entry in caught] == [SaturationWarning] * expected

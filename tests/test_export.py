@@ -33,7 +33,10 @@ def test_a_family_agrees_with_pytorch(exported: tuple[str, Path, Path]) -> None:
     name, checkpoint, path = exported
     manifest = smartrt.Bundle.open(path).manifest
     assert manifest.verified.max_abs < 1e-5
-    assert manifest.verified.min_cosine_token > 1 - 1e-6
+    assert manifest.verified.token.min > 1 - 1e-6
+    assert manifest.verified.pooled.min > 1 - 1e-6
+    assert (manifest.verified.agreement.first, manifest.verified.agreement.pairs) == (1, 1)
+    assert manifest.verified.sets == ()
     assert manifest.verified.ranking_agreement == 1
     assert manifest.verified.items == 22
     assert manifest.pooling == tiny_checkpoints.FAMILIES[name].pooling
@@ -104,7 +107,7 @@ def test_a_graph_that_disagrees_is_refused_and_leaves_nothing(tmp_path: Path) ->
 
 def test_a_graph_that_pools_wrongly_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tiny_checkpoints.build("bert", tmp_path / "bert")
-    original = text_family.export_text_encoder
+    original = text_family.trace_text_encoder
 
     def pool_the_first(encoder: object, *args: object, **kwargs: object) -> object:
         right = encoder.pool
@@ -114,7 +117,7 @@ def test_a_graph_that_pools_wrongly_is_refused(tmp_path: Path, monkeypatch: pyte
         finally:
             encoder.pool = right
 
-    monkeypatch.setattr(text_family, "export_text_encoder", pool_the_first)
+    monkeypatch.setattr(text_family, "trace_text_encoder", pool_the_first)
     _refused(tmp_path, checkpoint, ParityError, "differ from PyTorch")
 
 

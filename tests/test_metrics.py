@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartrt.benchmarks.metrics import CUT, METRICS, ndcg, paired_bootstrap, recall, reciprocal_rank
+from smartrt.evaluation.metrics import CUT, METRICS, ndcg, paired_bootstrap, recall, reciprocal_rank
 
 LOG3 = math.log2(3)  # the discount of rank 2; that of rank 1 is 1, that of rank 3 is 2
 CASES = {

@@ -260,7 +260,14 @@ EDITS: dict[str, tuple[str, Any, str]] = {
     "a field nobody fills": ("chat/query/templates", {"text": "{text} {date}"}, "fields beside"),
     "an unknown kind": ("chat/document/templates", {"video": "{text}"}, "no kind of item"),
     "an id outside": ("images/placeholder_id", 10**6, "outside the vocabulary"),
-    "a kind of table": ("token_table/dtype", "int8", "expected one of float32"),
+    "a kind of table": ("token_table/dtype", "int4", "expected one of float32, float16, bfloat16, int8"),
+    "int8 without scales": ("token_table/dtype", "int8", "token_table.scales: None with int8"),
+    "scales of float32": (
+        "token_table/scales",
+        "token_table.bin",
+        "token_table.scales: 'token_table.bin' with float32",
+    ),
+    "a graph that is not counted": ("precision/graphs", {}, "precision.graphs: []"),
 }
 
 
@@ -342,7 +349,7 @@ def test_pixels_normalised_wrongly_are_caught(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = vision_module._fold
-    monkeypatch.setattr(vision_module, "_fold", lambda proj, mean, _: original(proj, mean, (0.51, 0.5, 0.5)))
+    monkeypatch.setattr(vision_module, "_fold", lambda kernel, _: original(kernel, (0.51, 0.5, 0.5)))
     refused(checkpoint, tmp_path, ParityError, "differ from PyTorch", "vision", preset="qwen3-vl-embedding")
 
 
@@ -388,9 +395,10 @@ def test_keys_of_the_base_class_are_loaded_and_not_only_warned_about(tmp_path: P
     for name, base in (("published", False), ("base", True)):
         path = tiny_qwen_vl.build("qwen3-vl-embedding", tmp_path / name, base_class=base)
         found = Checkpoint.resolve(str(path))
-        models.append(load_backbone(found, load_config(found)).model.state_dict())
-    assert models[0].keys() == models[1].keys()
-    assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
+        models.append(load_backbone(found, load_config(found)))
+    weights = [model.weights for model in models]
+    for name, _ in models[0].model.named_parameters():
+        assert torch.equal(*(each.read(name) for each in weights))
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 
 import smartrt
 from smartrt.benchmarks.accuracy import measure
-from smartrt.benchmarks.dataset import RetrievalSet
+from smartrt.evaluation.dataset import RetrievalSet
 from smartrt.export.pipeline import export
 
 DATA = Path(os.environ.get("SMARTRT_TEST_DATA", "/nonexistent"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smartrt.benchmarks.stdlib_corpus import read_stdlib
+from smartrt.evaluation.stdlib_corpus import read_stdlib
 from smartrt.jsonl import Record
 from support import run_python
 
@@ -152,7 +152,7 @@ def test_the_standard_library_of_this_python_is_read_whole():
 
 def test_the_same_files_give_the_same_records_in_every_process():
     script = (
-        "import sys, pathlib, hashlib; from smartrt.benchmarks.stdlib_corpus import read_stdlib;"
+        "import sys, pathlib, hashlib; from smartrt.evaluation.stdlib_corpus import read_stdlib;"
         "print(hashlib.sha256(repr(read_stdlib(pathlib.Path(sys.argv[1]))).encode()).hexdigest())"
     )
     printed = {run_python(script, STDLIB / "email").stdout for _ in range(2)}

@@ -11,10 +11,10 @@ import pytest
 from commandline import FAKE, call, records, refused
 from smartrt import Bundle, Encoder, Index, IndexOptions, Weights
 from smartrt.benchmarks import accuracy, stored
-from smartrt.benchmarks.dataset import RetrievalSet
-from smartrt.benchmarks.metrics import METRICS
 from smartrt.benchmarks.stored import REFERENCE, VARIANTS, Variant, rank_stored
 from smartrt.documents import Documents
+from smartrt.evaluation.dataset import RetrievalSet
+from smartrt.evaluation.metrics import METRICS
 from smartrt.jsonl import Record
 from smartrt.search import SearchOptions, search
 from support import embeddings, set_key

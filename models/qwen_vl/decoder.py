@@ -10,11 +10,14 @@ What differs from `Qwen3VLTextModel` and `Qwen2VLTextModel` (transformers 4.57),
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize
+
+from .linear import transpose_linears
 
 if TYPE_CHECKING:
     from ..token_head import TokenHead
@@ -27,15 +30,18 @@ class Decoder(nn.Module):
     """The decoder layers, the final norm and both outputs.
 
     Qwen3-VL norms queries and keys and interleaves the rotary axes; Qwen2-VL has biases and keeps the axes in
-    chunks. Both are read off the layers and the configuration.
+    chunks. Both are read off the layers and the configuration. The paths of its parameters are those of transformers'
+    text model, but for the head's.
     """
 
     def __init__(self, text_model: Any, head: TokenHead, deepstack_layers: int) -> None:
+        """Take the skeleton `text_model` apart: its linear layers are replaced; those of `head` are copied."""
         super().__init__()
         config = text_model.config
         self.layers = text_model.layers
         self.norm = text_model.norm
-        self.head = head
+        self.head = copy.deepcopy(head)
+        transpose_linears(self)
         self.deepstack_layers = deepstack_layers
         self.heads = config.num_attention_heads
         self.groups = config.num_attention_heads // config.num_key_value_heads
@@ -63,14 +69,11 @@ class Decoder(nn.Module):
         Returns:
             ``pooled [batch, hidden]`` and ``token_states [batch, length, dim]``, float32, L2-normalised.
         """
-        rotary = self._rotary(position_ids, inputs_embeds.dtype)
-        order = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)
-        bias = torch.where(order.unsqueeze(0) <= order.unsqueeze(1), 0.0, MASKED).to(inputs_embeds.dtype)
+        rotary, bias = self.places(position_ids, inputs_embeds.dtype)
         states = inputs_embeds
         chosen: dict[int, Tensor] = {}
         for number, layer in enumerate(self.layers, start=1):
-            states = states + self._attend(layer.self_attn, layer.input_layernorm(states), rotary, bias)
-            states = states + layer.mlp(layer.post_attention_layernorm(states))
+            states = self.step(layer, states, rotary, bias)
             if number <= self.deepstack_layers and deepstack is not None and deepstack_index is not None:
                 states = states + embedding(deepstack_index, deepstack[number - 1])
             if number in self.head.layers:
@@ -78,11 +81,24 @@ class Decoder(nn.Module):
         last = self.norm(states)
         if len(self.layers) in chosen:
             chosen[len(self.layers)] = last
+        order = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)
         pooled = torch.where((order == pooled_index.unsqueeze(1)).unsqueeze(-1), last.float(), 0.0).sum(1)
         return {
             "pooled": normalize(pooled, dim=-1),
             "token_states": self.head([chosen[number] for number in self.head.layers]),
         }
+
+    def places(self, position_ids: Tensor, dtype: torch.dtype) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """What every layer needs beside the states: the rotation, and what is added to scores."""
+        order = torch.arange(position_ids.shape[2], device=position_ids.device)
+        bias = torch.where(order.unsqueeze(0) <= order.unsqueeze(1), 0.0, MASKED).to(dtype)
+        return self._rotary(position_ids, dtype), bias
+
+    def step(self, layer: Any, states: Tensor, rotary: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+        """One layer."""
+        states = states + self._attend(layer.self_attn, layer.input_layernorm(states), rotary, bias)
+        result: Tensor = states + layer.mlp(layer.post_attention_layernorm(states))
+        return result
 
     def _rotary(self, position_ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         places = position_ids.unsqueeze(-1).float()
@@ -101,7 +117,8 @@ class Decoder(nn.Module):
             query, key = attention.q_norm(query), attention.k_norm(key)
         query, key = (rotate(part.transpose(1, 2), *rotary) for part in (query, key))
         key, value = self._repeat(key), self._repeat(value.transpose(1, 2))
-        scores = query @ key.transpose(2, 3) * attention.head_dim**-0.5 + bias
+        # Scaled before the product: unscaled, large scores leave float16's range.
+        scores = (query * attention.head_dim**-0.5) @ key.transpose(2, 3) + bias
         mixed = scores.softmax(dim=-1, dtype=torch.float32).to(states.dtype) @ value
         result: Tensor = attention.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
         return result

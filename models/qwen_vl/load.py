@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-import transformers
-from safetensors import SafetensorError, safe_open
-
 from smartrt.errors import ExportError
 
 from ..checkpoint import read_json
 from ..reference import load_tokenizer
+from ..weights import CheckpointWeights
+from .skeleton import skeleton, stream
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, Literal["qwen3-vl", "qwen2-vl"]] = {"qwen3_vl": "qwen3-vl", "qwen2_vl": "qwen2-vl"}
 """`model_type` of the configuration -> family of the bundle."""
 
-_CLASSES = {"qwen3-vl": "Qwen3VLForConditionalGeneration", "qwen2-vl": "Qwen2VLForConditionalGeneration"}
+_PARTS = ("visual.", "language_model.", "lm_head.")
 _STATIC_ROPES = ("default", "linear", "yarn", "llama3", "mrope")
 
 
@@ -41,7 +39,8 @@ class PixelConfig:
 class LoadedBackbone:
     """A Qwen-VL in PyTorch float32.
 
-    `model` has `visual` and `language_model`; the language-model head is dropped.
+    `model` has `visual` and `language_model`; it holds no weights, each part reads its own of `weights` when it is
+    called. The language-model head is never read.
     """
 
     family: Literal["qwen3-vl", "qwen2-vl"]
@@ -49,10 +48,11 @@ class LoadedBackbone:
     config: Any
     tokenizer: Any
     pixels: PixelConfig
+    weights: CheckpointWeights
 
 
 def load_backbone(checkpoint: Checkpoint, config: Any) -> LoadedBackbone:
-    """Load weights, tokenizer and pixel configuration.
+    """Load tokenizer and pixel configuration, and find the weights.
 
     Raises:
         ExportError: A file or an exported weight is missing, or the configuration asks for what is not exported.
@@ -68,42 +68,22 @@ def load_backbone(checkpoint: Checkpoint, config: Any) -> LoadedBackbone:
     if not tokenizer.chat_template:
         tokenizer.chat_template = (read_json(checkpoint.path / "chat_template.json") or {}).get("chat_template")
     pixels = _pixels(checkpoint, config)
-    return LoadedBackbone(family, _load_model(checkpoint, family), config, tokenizer, pixels)
+    weights = CheckpointWeights(checkpoint, weight_name)
+    model = skeleton(config)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    weights.require(shapes, type(model).__name__)
+    stream(model, weights)
+    return LoadedBackbone(family, model, config, tokenizer, pixels, weights)
 
 
-def read_token_table(checkpoint: Checkpoint) -> torch.Tensor:
-    """The token embeddings in the type they are stored in, ``[rows, dim]``."""
-    for path in checkpoint.weight_files():
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118  (a safetensors file is no mapping)
-                if key.endswith("embed_tokens.weight"):
-                    table: torch.Tensor = file.get_tensor(key)
-                    return table
-    raise ExportError(f"{checkpoint.name} has no embed_tokens.weight")
+def weight_name(key: str) -> str:
+    """The name in transformers' model of what a file calls `key`.
 
-
-def _load_model(checkpoint: Checkpoint, family: str) -> Any:
-    # The generating class takes keys with and without "model."; the base class loads nothing of a published
-    # checkpoint and only warns. What is missing is an error either way.
-    try:
-        loaded, report = getattr(transformers, _CLASSES[family]).from_pretrained(
-            checkpoint.path,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ExportError(f"cannot load {checkpoint.name}: {' '.join(str(error).split())[:300]}") from error
-    missing = [key for key in report["missing_keys"] if not key.startswith("lm_head")]
-    wrong = missing or [key for key, *_ in report["mismatched_keys"]]
-    if wrong:
-        raise ExportError(
-            f"{checkpoint.name} lacks {len(wrong)} weights of {_CLASSES[family]} (first: {wrong[0]}): "
-            "it was saved from another class, or is incomplete"
-        )
-    return loaded.model.eval()
+    Published files have ``model.visual.`` and ``model.language_model.``, those of the class without the
+    language-model head lack ``model.``, and the first Qwen2-VL have ``visual.`` and ``model.`` for the text model.
+    """
+    name = key.removeprefix("model.")
+    return name if name.startswith(_PARTS) else f"language_model.{name}"
 
 
 def _pixels(checkpoint: Checkpoint, config: Any) -> PixelConfig:

@@ -53,6 +53,23 @@ class Trace:
 
 
 @dataclass(frozen=True, eq=False)
+class RenderedItem:
+    """One item as the published wrapper hands it to the model.
+
+    Attributes:
+        ids: ``[1, length]`` int64.
+        pixel_values: ``[patch, 3 * 2 * patch * patch]`` of all its images, or None.
+        grids: ``[image, 3]``: frames, rows and columns of patches, or None.
+        positions: ``[3, 1, length]`` int64.
+    """
+
+    ids: torch.Tensor
+    pixel_values: torch.Tensor | None
+    grids: torch.Tensor | None
+    positions: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class QwenVLReference:
     """A Qwen-VL embedding model in PyTorch float32."""
 
@@ -67,6 +84,12 @@ class QwenVLReference:
     def tokenizer(self) -> Any:
         """transformers' tokenizer."""
         return self.backbone.tokenizer
+
+    @property
+    def deepstack_layers(self) -> int:
+        """Decoder layers that DeepStack features are added behind, as the wrapper has it."""
+        indexes = getattr(self.backbone.config.vision_config, "deepstack_visual_indexes", [])
+        return len(indexes) if self.preset.deepstack else 0
 
     def visual_ids(self) -> tuple[int, ...]:
         """Ids of the placeholders of images and video."""
@@ -89,26 +112,49 @@ class QwenVLReference:
         tokens = [self._kept(trace) for trace in traces]
         return Embeddings(pooled, TokenStates.from_arrays(tokens), np.zeros(len(traces), np.int64))
 
-    @torch.inference_mode()
-    def trace(self, item: Any, side: Side) -> Trace:
-        """Run one item and keep what passed between the parts."""
+    def render(self, item: Any, side: Side) -> RenderedItem:
+        """Everything that is done with an item before the model sees it."""
         parts: Mapping[str, Any] = {"text": item} if isinstance(item, str) else item
         pixel_values, grids = self._pixels(images_of(parts))
         default = (self.preset.query if side == "query" else self.preset.document).instruction
         ids = self._tokenize(render(self.preset_name, parts, side, self.tokenizer, default), grids)
+        return RenderedItem(ids, pixel_values, grids, self._positions(ids, grids))
+
+    def embed(self, ids: torch.Tensor, visual: torch.Tensor | None) -> torch.Tensor:
+        """``[1, length, hidden]``: the token embeddings, with `visual` ``[block, hidden]`` where the images are."""
+        embeds: torch.Tensor = self.backbone.model.get_input_embeddings()(ids)
+        if visual is None:
+            return embeds
+        return embeds.masked_scatter(self.is_visual(ids).unsqueeze(-1).expand_as(embeds), visual)
+
+    def is_visual(self, ids: torch.Tensor) -> torch.Tensor:
+        """Where the visual tokens of images are."""
+        found: torch.Tensor = ids == self.backbone.config.image_token_id
+        return found
+
+    def pooled_at(self, ids: np.ndarray) -> int:
+        """Which of the tokens `ids` ``[length]`` has the state that is pooled."""
+        if not self.preset.pool_before:
+            return len(ids) - 1
+        (token,) = self._ids((self.preset.pool_before,))
+        if token not in ids:
+            raise ExportError(f"the prompt has no {self.preset.pool_before}, which the pooled vector is read before")
+        return int(np.argmax(ids == token)) - 1
+
+    @torch.inference_mode()
+    def trace(self, item: Any, side: Side) -> Trace:
+        """Run one item and keep what passed between the parts."""
+        rendered = self.render(item, side)
+        ids, pixel_values, grids = rendered.ids, rendered.pixel_values, rendered.grids
         visual, deepstack = self._see(pixel_values, grids)
-        embeds = self.backbone.model.get_input_embeddings()(ids)
-        if visual is not None:
-            mask = (ids == self.backbone.config.image_token_id).unsqueeze(-1).expand_as(embeds)
-            embeds = embeds.masked_scatter(mask, visual)
-        positions = self._positions(ids, grids)
+        embeds = self.embed(ids, visual)
         states = self._forward(ids, embeds, pixel_values, grids)
         row = ids[0].numpy()
-        pooled_at = self._pooled_at(row)
+        pooled_at = self.pooled_at(row)
         return Trace(
             input_ids=row,
             keep=~np.isin(row, self.dropped_ids(side)),
-            position_ids=positions[:, 0].numpy(),
+            position_ids=rendered.positions[:, 0].numpy(),
             grids=np.zeros((0, 3), np.int64) if grids is None else grids.numpy(),
             pixel_values=None if pixel_values is None else pixel_values.numpy(),
             visual=None if visual is None else visual.numpy(),
@@ -156,7 +202,7 @@ class QwenVLReference:
         full = head + "".join(_IMAGE_PAD * count + piece for count, piece in zip(counts, rest, strict=True))
         batch = self.tokenizer(full, truncation=True, max_length=self.max_length, return_tensors="pt")
         ids: torch.Tensor = batch["input_ids"]
-        if int((ids == self.backbone.config.image_token_id).sum()) < sum(counts):
+        if int(self.is_visual(ids).sum()) < sum(counts):
             raise ExportError(
                 f"max length {self.max_length} cuts the pictures of the parity check ({sum(counts)} tokens): raise it"
             )
@@ -198,14 +244,6 @@ class QwenVLReference:
                 output_hidden_states=True,
             )
         return [*output.hidden_states[:-1], output.last_hidden_state]
-
-    def _pooled_at(self, ids: np.ndarray) -> int:
-        if not self.preset.pool_before:
-            return len(ids) - 1
-        (token,) = self._ids((self.preset.pool_before,))
-        if token not in ids:
-            raise ExportError(f"the prompt has no {self.preset.pool_before}, which the pooled vector is read before")
-        return int(np.argmax(ids == token)) - 1
 
     def _kept(self, trace: Trace) -> np.ndarray:
         rows: np.ndarray = trace.token_states[trace.keep]

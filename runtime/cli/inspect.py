@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..bundle import Bundle
 from .options import json_switch
+from .price import precision_rows, price_lines
 from .terminal import say, say_json, table
 
 if TYPE_CHECKING:
@@ -38,16 +39,17 @@ def _rows(identity: str, manifest: Manifest) -> list[tuple[str, str]]:
     graphs = ", ".join(sorted(manifest.graphs))
     architecture = source.architecture + (f" as {source.preset}" if source.preset else "")
     normalised = "normalised" if manifest.normalized else "not normalised"
-    differences = f"{checked.items} items: max difference {checked.max_abs:.1e} (limit {checked.tolerance:.0e})"
-    cosines = f"min cosine {checked.min_cosine_pooled:.7f} pooled, {checked.min_cosine_token:.7f} token"
+    limit = "" if checked.tolerance is None else f" (limit {checked.tolerance:.0e})"
+    differences = f"{checked.items} items: max difference {checked.max_abs:.1e}{limit}"
     return [
         ("bundle", f"{manifest.name}, format {manifest.format_version}, identity {identity[:12]}"),
         ("source", f"{source.checkpoint}{revision}, {architecture}, weights {source.weights_sha256[:12]}"),
         ("exported by", ", ".join(f"{name} {version}" for name, version in sorted(manifest.exporter.items()))),
         (
             "graphs",
-            f"{graphs}: {manifest.precision}, opset {manifest.opset}, {len(manifest.files)} files, {size:,} bytes",
+            f"{graphs}: opset {manifest.opset}, {len(manifest.files)} files, {size:,} bytes",
         ),
+        *precision_rows(manifest),
         ("pooled", f"{manifest.dims.pooled} dims, {manifest.pooling}, {normalised}"),
         ("tokens", f"{manifest.dims.token} dims, {_token_source(manifest)}, normalised"),
         ("text", f"up to {tokenizer.max_length} tokens of {tokenizer.vocab_size:,}, padded {tokenizer.padding_side}"),
@@ -56,7 +58,7 @@ def _rows(identity: str, manifest: Manifest) -> list[tuple[str, str]]:
         ("score", f"{manifest.scoring.pooled_weight:g} pooled + {manifest.scoring.late_weight:g} late (mean)"),
         ("verified", f"against {checked.against}"),
         ("", differences),
-        ("", f"{cosines}, {checked.ranking_agreement:.0%} of rankings equal"),
+        *(("", line) for line in price_lines(checked)),
     ]
 
 

@@ -7,9 +7,11 @@ Exit codes: 0 done; 2 a user's mistake, a full disk or an interruption, in one l
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
 from ..errors import SmartrtError, TruncationWarning
@@ -37,6 +39,9 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    # A killed export or build leaves nothing behind either: SIGTERM goes the way of Ctrl-C.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         flush()
@@ -51,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard_output()
         return 0
     return code
+
+
+def _interrupt(_: int, __: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _run(arguments: list[str]) -> int:

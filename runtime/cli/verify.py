@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..bundle import Bundle
-from ..errors import ParityError
+from ..errors import OptionError, ParityError
 from .options import encoder_options, json_switch, open_encoder, option
-from .terminal import note, say, say_json
+from .price import price_lines
+from .terminal import note, progress, say, say_json
 
 if TYPE_CHECKING:
     import argparse
@@ -33,12 +35,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--against", metavar="SOURCE", help="the checkpoint it came from: compare with PyTorch")
     option(parser, "--revision", help="branch, tag or commit, if SOURCE is a hub id")
     option(parser, "--adapter", metavar="adapter.pt", help="the adapter it was exported with, if any")
+    option(
+        parser, "--data", nargs="+", metavar="DIR", type=Path,
+        help="retrieval sets to measure bundle and checkpoint on (with --against)",
+    )  # fmt: skip
     encoder_options(parser)
     json_switch(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare hashes, run the graph, and with ``--against`` run PyTorch beside it."""
+    if args.data and not args.against:
+        raise OptionError("--data measures what the bundle loses: say what against, with --against SOURCE")
     bundle = Bundle.open(args.bundle)  # this compares the hashes, whatever --check-hashes says
     with open_encoder(args, bundle) as encoder:
         difference, norm_error = _batch_against_single(encoder), _norm_error(encoder)
@@ -52,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     if args.against:
         pipeline = importlib.import_module("smartrt.export.command").load_pipeline()
         try:
-            result["verified"] = pipeline.compare(encoder.bundle, args.against, args.revision, adapter=args.adapter)
+            result["verified"] = pipeline.compare(
+                encoder.bundle, args.against, args.revision, adapter=args.adapter, data=args.data or (), bar=progress
+            )
         except ParityError as error:
             note(f"smartrt: {error}")
             result |= {"verified": None, "ok": False}
@@ -62,7 +72,11 @@ def run(args: argparse.Namespace) -> int:
         say(f"{result['files']} files have the hashes of the manifest")
         say(f"batch against single: {difference:.1e}, norms off by {norm_error:.1e} (limit {_TOLERANCE:.0e})")
         if result.get("verified"):
-            say(f"against PyTorch: {result['verified'].max_abs:.1e} (limit {result['verified'].tolerance:.0e})")
+            verified = result["verified"]
+            limit = "" if verified.tolerance is None else f" (limit {verified.tolerance:.0e})"
+            say(f"against PyTorch: max difference {verified.max_abs:.1e}{limit}")
+            for line in price_lines(verified):
+                say(f"  {line}")
         say("ok" if result["ok"] else "NOT OK: this is not what was exported")
     return 0 if result["ok"] else 1
 

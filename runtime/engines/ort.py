@@ -56,11 +56,20 @@ class OrtOptions:
         prepack: Whether weights are copied into the layout the kernels like. Off leaves them in the mapped
             file, whose pages the kernel may drop; the peak is the same and queries are slower
             (docs/performance.md).
+        lean: Whether float16 weights stay float16 in memory: nothing is computed ahead and no operators are fused, and
+            a CPU without float16 arithmetic widens each weight whenever it is used. Slower, in half the memory.
+        int8_products: Whether products with packed weights (w8, int4) may quantise their activations to int8 as
+            well. ONNX Runtime does so unless told not to; the outputs then differ from what was verified.
+        unpack: Whether packed weights become float32 when the graph is loaded: faster for w8, and as large in
+            memory as float32 (docs/precision.md).
     """
 
     threads: int = 0
     spin: bool = False
     prepack: bool = True
+    lean: bool = False
+    int8_products: bool = False
+    unpack: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.threads, int) or not 0 <= self.threads <= 1024:
@@ -128,6 +137,14 @@ def open_file(path: Path, device: str = "cpu", options: OrtOptions | None = None
     settings.intra_op_num_threads = chosen.threads
     settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(chosen.spin)))
     settings.add_session_config_entry("session.disable_prepacking", str(int(not chosen.prepack)))
+    # 1 is float32, 4 is int8: the default of ONNX Runtime is 4.
+    level = "4" if chosen.int8_products else "1"
+    settings.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", level)
+    settings.add_session_config_entry("session.disable_quant_qdq", str(int(chosen.unpack)))
+    if chosen.lean:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # In the order of need: the default one widens all weights first and holds them together.
+        settings.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     provider = _PROVIDERS[kind]
     if provider not in onnxruntime.get_available_providers():
         raise _not_loaded(device, "this build of ONNX Runtime has no such provider")

@@ -202,6 +202,12 @@ def _engine() -> tuple[OrtEngine, int] | None:
     return None if level is None else (engine, level)
 
 
+def saturates() -> bool:
+    """Whether 8-bit products of this processor come out wrong; False where no engine is there to tell."""
+    found = _engine()
+    return found is not None and found[1] < max(_LEVELS)
+
+
 def _exact(engine: OrtEngine, level: int) -> bool:
     """Whether products of the largest numbers come out right: some processors saturate between two additions."""
     signs = np.where(np.arange(256) % 4 < 2, 1, -1).astype(np.int8)

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smartrt.jsonl import Record
+from ..jsonl import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smartrt.errors import InputError
-from smartrt.jsonl import Record, check_records, read_records
+from ..errors import InputError
+from ..jsonl import Record, check_records, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
