@@ -219,7 +219,7 @@ def test_blocks_divide_the_channels_or_the_product_stays_wide(scheme, width, blo
         assert scales.shape == ((width // block, 20) if block and block < width else (20,))
 
 
-def test_a_product_that_four_bits_ruin_stays_wide(tmp_path):
+def test_a_product_that_four_bits_ruin_gets_eight(tmp_path):
     graph = Graph()
     spiky = graph.weight("a.weight", WIDTH, WIDTH).const_value.numpy().copy()
     spiky[::2] *= 30  # every block has a few numbers that fill its range, and many that vanish beside them
@@ -231,8 +231,8 @@ def test_a_product_that_four_bits_ruin_stays_wide(tmp_path):
     found = to_precision(model, PRECISIONS["int4"], tmp_path, given)
     assert found.outcome.errors["b"] > 0.02
     assert found.outcome.wide == {"b": WIDTH * WIDTH}
-    assert prove(found.after).weights == {"fp16": WIDTH * WIDTH}
-    assert found.differences({"x": FEEDS["x"] * 1e-2})["y"] < 1e-6
+    assert prove(found.after).weights == {"int8": WIDTH * WIDTH}
+    assert found.differences({"x": FEEDS["x"] * 1e-2})["y"] < 1e-4
 
 
 @every

@@ -16,6 +16,7 @@ import smartrt
 from smartrt.benchmarks.accuracy import measure
 from smartrt.evaluation.dataset import RetrievalSet
 from smartrt.export.pipeline import export
+from smartrt.export.wanted import Wanted
 
 DATA = Path(os.environ.get("SMARTRT_TEST_DATA", "/nonexistent"))
 # nDCG@10 of pooled, late and hybrid: max length 256, [CLS], [SEP] and padding dropped, unit weights.
@@ -27,6 +28,9 @@ EXPECTED = {
 # What storage, compression and two-stage search may change in the hybrid's nDCG@10, and where that is measured.
 ALLOWED = {"float16": 1e-4, "int16": 1e-4, "int8": 5e-4, "int8, pool 2": 3e-3, "int16, 100 candidates": 1e-3}
 STORED = ("xquad_en", "cranfield")
+# What a precision may lose of the hybrid's nDCG@10.
+LOSSES = {"fp16": 1e-4, "int8": 3e-3, "w8": 1e-3, "int4": 5e-3}
+PRICED = "cranfield"
 EARLIER_LAYER = ("cranfield", 5, 0.5410)  # hybrid, the pooled vector staying that of layer 6
 
 
@@ -68,3 +72,11 @@ def test_token_states_of_an_earlier_layer_find_what_they_were_measured_to_find(t
         found = ndcg(measured(encoder, name))
     assert found[0] == pytest.approx(EXPECTED[name][0], abs=1e-3)
     assert found[2] == pytest.approx(hybrid, abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", LOSSES)
+def test_a_precision_loses_no_more_than_it_may(precision: str, tmp_path: Path) -> None:
+    with smartrt.Encoder.from_bundle(export("minilm", tmp_path / "x.smartrt", wanted=Wanted(precision))) as encoder:
+        found = ndcg(measured(encoder, PRICED))
+    assert found[2] >= EXPECTED[PRICED][2] - LOSSES[precision]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,14 @@ if TYPE_CHECKING:
     from .scheme import Scheme
     from .weights import Statistics
 
+    Rounded = tuple[Product, Codes, Scheme]
+
+SENSITIVE_ERROR, SENSITIVE_SHARE = 0.003, 1 / 3
+"""A 4-bit weight that changes more of its product's energy than this gets 8 bits instead, as long as those are at most
+this share of the weights so far (docs/precision.md)."""
+
 WORST_ERROR = 0.02
-"""A 4-bit weight that changes more of its product's energy than this stays wide. Error-compensated rounding
-changes 0.1 to 1 % in a trained model (`docs/precision.md`)."""
+"""A 4-bit weight that changes more than this gets 8 bits in any case."""
 
 
 @dataclass
@@ -39,7 +45,7 @@ class Outcome:
 
     Attributes:
         errors: By path, the share of a product's energy that rounding changes on the calibration data.
-        wide: By path of those not rounded, how many weights their products multiply by.
+        wide: By path of those that are wider than the precision says, how many weights their products multiply by.
     """
 
     errors: dict[str, float] = field(default_factory=dict)
@@ -82,6 +88,9 @@ class _Conversion:
     statistics: Remembered
     keep: Collection[str]
     outcome: Outcome = field(default_factory=Outcome)
+    _seen: int = 0
+    _sensitive: int = 0
+    _enough: dict[str, bool] = field(default_factory=dict)
 
     def convert(self, group: Sequence[Product]) -> None:
         """Round what may be rounded of the products that share an input, and store the rest."""
@@ -92,12 +101,7 @@ class _Conversion:
                 self.statistics.take(product)
         if narrow:
             shared = SharedInput(narrow, self.scheme, self.statistics)
-            rounded = [(product, self.statistics.codes(product, shared)) for product in narrow]
-            for product, codes in rounded:
-                self.outcome.errors[product.path] = max(codes.error, shared.activation_error)
-            worse = [product for product, codes in rounded if self.scheme.bits == 4 and codes.error > WORST_ERROR]
-            wide = [product for product in group if product in wide or product in worse]
-            self._narrow([pair for pair in rounded if pair[0] not in wide], shared)
+            self._narrow([self._rounded(product, shared) for product in narrow], shared)
         self._leave_wide(wide)
         for product in group:
             if narrow or self.scheme.rest != "fp32":
@@ -111,14 +115,28 @@ class _Conversion:
             rows, columns = product.shape
             self.outcome.wide[product.path] = self.outcome.wide.get(product.path, 0) + rows * columns
 
+    def _rounded(self, product: Product, shared: SharedInput) -> Rounded:
+        """The codes of a product, of 8 bits where 4 are too few."""
+        codes = self.statistics.codes(product, shared, self.scheme)
+        self.outcome.errors[product.path] = max(codes.error, shared.activation_error)
+        rows, columns = product.shape
+        self._seen += rows * columns
+        room = self._sensitive + rows * columns <= SENSITIVE_SHARE * self._seen
+        limit = SENSITIVE_ERROR if room else WORST_ERROR
+        # A weight that several products share is decided with the first.
+        if self._enough.setdefault(product.path, self.scheme.bits > 4 or codes.error <= limit):
+            return product, codes, self.scheme
+        self._sensitive += rows * columns
+        self.count_wide(product)
+        wider = dataclasses.replace(self.scheme, weights="int8")
+        return product, self.statistics.codes(product, shared, wider), wider
+
     def _fits(self, product: Product) -> bool:
         if not self.scheme.quantized or is_named(product.path, self.keep):
             return False
         return not self.scheme.block or self.scheme.bits == 8 or block_of(product.shape[0], self.scheme) > 0
 
-    def _narrow(self, rounded: Sequence[tuple[Product, Codes]], shared: SharedInput) -> None:
-        if not rounded:
-            return
+    def _narrow(self, rounded: Sequence[Rounded], shared: SharedInput) -> None:
         editor, scheme, first = self.editor, self.scheme, rounded[0][0]
         states = first.input
         if shared.factors is not None:
@@ -126,7 +144,7 @@ class _Conversion:
             states = editor.before(first.node, "Mul", [states, inverse])
         if scheme.activations == "dynamic":
             rows = dynamic.quantize_rows(editor, first.node, states)
-            for product, codes in rounded:
+            for product, codes, _ in rounded:
                 dynamic.multiply(editor, product, rows, codes)
             return
         if scheme.compute == "fp16":
@@ -135,8 +153,8 @@ class _Conversion:
             if shared.smoothing is None:
                 raise ExportError(f"calibration did not reach {first.path}: give items that use it with --calibrate")
             states = static.quantize_tensor(editor, first.node, states, shared.smoothing.largest, scheme)
-        for product, codes in rounded:
-            weight = (static.dequantized if scheme.activations == "static" else pack)(editor, product, codes, scheme)
+        for product, codes, kind in rounded:
+            weight = (static.dequantized if scheme.activations == "static" else pack)(editor, product, codes, kind)
             self._multiply(product, states, weight)
 
     def _leave_wide(self, products: Sequence[Product]) -> None:

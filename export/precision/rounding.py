@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DAMPING = 0.01  # of the mean second moment, added to the diagonal: the paper's value
 _LAZY = 128  # channels whose error is held back before it is moved to all that follow
-_SHRINKS = {4: [1 - 0.025 * step for step in range(13)], 8: [1.0]}
+_SHRINKS = {4: [1 - 0.02 * step for step in range(25)], 8: [1.0]}
 
 
 @dataclass(frozen=True, eq=False)

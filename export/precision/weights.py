@@ -34,7 +34,7 @@ class Remembered:
     def __init__(self, statistics: Statistics) -> None:
         self._statistics = statistics
         self._taken: dict[str, InputStatistics | None] = {}
-        self._codes: dict[str, Codes] = {}
+        self._codes: dict[tuple[str, int], Codes] = {}
 
     def take(self, product: Product) -> InputStatistics | None:
         """Those of the inputs of a product's module, over all its uses."""
@@ -44,20 +44,20 @@ class Remembered:
             self._taken[product.path] = self._statistics.take(product.path)
         return self._taken[product.path]
 
-    def codes(self, product: Product, shared: SharedInput) -> Codes:
+    def codes(self, product: Product, shared: SharedInput, scheme: Scheme) -> Codes:
         """The codes of a product's weight."""
         if not product.shared:
-            return shared.round(product)
-        if product.path not in self._codes:
-            self._codes[product.path] = shared.round(product)
-        return self._codes[product.path]
+            return shared.round(product, scheme)
+        key = product.path, scheme.bits
+        if key not in self._codes:
+            self._codes[key] = shared.round(product, scheme)
+        return self._codes[key]
 
 
 class SharedInput:
     """The products that read one activation: one set of smoothing factors, and one set of moments."""
 
     def __init__(self, products: Sequence[Product], scheme: Scheme, statistics: Remembered) -> None:
-        self._scheme = scheme
         self.channels = products[0].shape[0]
         taken = [statistics.take(product) for product in products]
         self.statistics = next((found for found in taken if found is not None), None)
@@ -78,15 +78,15 @@ class SharedInput:
         """What int8 activations and weights together change; 0 for float activations."""
         return self.smoothing.error if self.smoothing else 0.0
 
-    def round(self, product: Product) -> Codes:
+    def round(self, product: Product, scheme: Scheme) -> Codes:
         """The codes of one product's weight."""
         weight = weight_of(product)
-        moments = self.statistics.moments if self.statistics and self._scheme.rounding == "compensated" else None
+        moments = self.statistics.moments if self.statistics and scheme.rounding == "compensated" else None
         if self.factors is not None:
             weight = weight * self.factors[:, None]
             if moments is not None:
                 moments = moments / self.factors / self.factors[:, None]
-        return round_weight(weight, self._scheme.bits, block_of(self.channels, self._scheme), moments)
+        return round_weight(weight, scheme.bits, block_of(self.channels, scheme), moments)
 
 
 def weight_of(product: Product) -> torch.Tensor:

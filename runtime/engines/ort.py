@@ -145,6 +145,7 @@ def open_file(path: Path, device: str = "cpu", options: OrtOptions | None = None
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # In the order of need: the default one widens all weights first and holds them together.
         settings.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        settings.enable_cpu_mem_arena = False  # it grows by doubling and gives nothing back
     provider = _PROVIDERS[kind]
     if provider not in onnxruntime.get_available_providers():
         raise _not_loaded(device, "this build of ONNX Runtime has no such provider")
