@@ -38,7 +38,7 @@ print(json.dumps({"open_s": opened - started, "first_query_s": first - opened, "
 
 def main(results: Path, checkpoint: str, bundle: Path, flags: list[str]) -> None:
     """Export, encode, write."""
-    machine = describe()
+    machine = describe() | {"command": "docs/measure_export.py"}
     started = time.perf_counter()
     program = Path(sys.executable).with_name("smartrt")
     process = subprocess.Popen([program, "export", checkpoint, "-o", bundle, *flags])  # noqa: S603  (our own program)

@@ -129,6 +129,51 @@ def scorer_rows(threads: int) -> list[str]:
     return rows
 
 
+def precision_rows(name: str) -> list[str]:
+    """Per bundle its size, its time and ratio at each shape, and what the hybrid loses on each set."""
+    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    sizes = {bundle["name"]: f"{bundle['bytes'] / 1e6:,.1f} MB" for bundle in result["bundles"]}
+    sets = [entry["name"] for entry in next(iter(result["losses"].values()), [])]
+    rows = ["| | size | " + " | ".join([*result["speeds"], *sets]) + " |"]
+    rows.append("|---|---|" + "---|" * (len(result["speeds"]) + len(sets)))
+    for contender in next(iter(result["speeds"].values())):
+        times = [values[contender] for values in result["speeds"].values()]
+        cells = [f"{time['cpu_ms']:.1f} ms, {time['ratio']:.2f}x" for time in times]
+        lost = [entry["losses"]["hybrid"] for entry in result["losses"].get(contender, [])]
+        cells += [f"{loss['difference']:+.4f} [{loss['low']:+.4f}, {loss['high']:+.4f}]" for loss in lost]
+        cells += [""] * (len(sets) - len(lost))
+        rows.append(f"| {contender} | {sizes.get(contender, '')} | {' | '.join(cells)} |")
+    return rows
+
+
+def large_rows() -> list[str]:
+    """Per export of a large checkpoint its time, its memory and its size."""
+    rows = ["| checkpoint | precision | time | peak memory | bundle |", "|---|---|---|---|---|"]
+    for entry in json.loads((RESULTS / "large_exports.json").read_text(encoding="utf-8"))["exports"]:
+        minutes = f"{entry['wall_s'] / 60:.0f} min"
+        memory = f"{entry['peak_rss_kb'] / 1024:,.0f} MiB"
+        size = f"{entry['bytes'] / 1e9:.2f} GB"
+        rows.append(f"| {entry['checkpoint']} | {entry['precision']} | {minutes} | {memory} | {size} |")
+    return rows
+
+
+PRECISION_TABLES = {
+    ("README.md", "precision"): "precision_minilm",
+    ("docs/precision.md", "precision"): "precision_minilm",
+    ("docs/precision.md", "precision decoder"): "precision_decoder",
+}
+
+
+@pytest.mark.parametrize(("page", "name"), PRECISION_TABLES)
+def test_the_precision_tables_are_the_committed_results(page: str, name: str) -> None:
+    found = _table(name, (ROOT / page).read_text(encoding="utf-8"))
+    assert found == precision_rows(PRECISION_TABLES[page, name])
+
+
+def test_the_table_of_large_exports_is_the_committed_result() -> None:
+    assert _table("large", (ROOT / "docs/precision.md").read_text(encoding="utf-8")) == large_rows()
+
+
 def _maxsim_results(threads: int) -> list[dict[str, Any]]:
     results = json.loads((RESULTS / "maxsim.json").read_text(encoding="utf-8"))["results"]
     return [result for result in results if result["threads"] == threads]
