@@ -81,19 +81,6 @@ class DataFile:
         return isinstance(tensor, ir.ExternalTensor) and tensor.base_dir == self._directory
 
 
-def save(model: ir.Model, directory: Path, name: str, advance: Callable[[int], None] = lambda _: None) -> None:
-    """Write `model` and, in the order of its initializers, their values.
-
-    Args:
-        model: Its large initializers are replaced by references to the file that was written.
-        directory: Where to write.
-        name: Of the graph.
-        advance: Called with the bytes of each tensor written.
-    """
-    with DataFile(directory, name, advance) as data:
-        data.finish(model)
-
-
 def weight_bytes(model: ir.Model) -> int:
     """What the weights of `model` take, for a progress bar."""
     return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)

@@ -20,8 +20,6 @@ from .defaults import OPSET
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import onnx
-
 
 Weight: TypeAlias = tuple[tuple[int, ...], Callable[[], torch.Tensor]]
 """Shape of a weight, and what reads its values."""
@@ -71,7 +69,7 @@ def export_module(
         raise ExportError(f"PyTorch returned no program for the graph {name}")
     model = program.model
     check_opset(model.opset_imports[""], opset)
-    check_nodes(model)
+    check_operators(model)
     found = {str(value.name): value for value in (*model.graph.inputs, *model.graph.outputs)}
     if list(found) != [*example, *outputs]:
         raise ExportError(f"the graph {name} has {list(found)}, expected {[*example, *outputs]}")
@@ -120,30 +118,19 @@ def check_opset(written: int | None, opset: int) -> None:
         raise ExportError(f"opset {opset} was asked for and PyTorch wrote {written}: give --opset {written}")
 
 
-def check_operators(model: onnx.ModelProto) -> None:
+def check_operators(model: ir.Model) -> None:
     """Refuse shapes and control flow that depend on data: TensorRT cannot plan them.
 
     Raises:
         ExportError: Names the operator.
     """
-    for node in (*model.graph.node, *(node for function in model.functions for node in function.node)):
-        reduction = next((a.s.decode() for a in node.attribute if a.name == "reduction"), "none")
-        _check_operator(node.op_type, node.name, reduction)
-
-
-def check_nodes(model: ir.Model) -> None:
-    """`check_operators` for a graph that is not written yet."""
     for node in _nodes(model):
         reduction = node.attributes["reduction"].as_string() if "reduction" in node.attributes else "none"
-        _check_operator(node.op_type, node.name, reduction)
-
-
-def _check_operator(kind: str, name: str | None, reduction: str) -> None:
-    if kind in _DATA_DEPENDENT or (kind in _SCATTERS and reduction != "none"):
-        raise ExportError(
-            f"the graph holds {kind} ({name or 'unnamed'}), whose work depends on the data: "
-            "engines cannot plan it, so this architecture is not supported"
-        )
+        if node.op_type in _DATA_DEPENDENT or (node.op_type in _SCATTERS and reduction != "none"):
+            raise ExportError(
+                f"the graph holds {node.op_type} ({node.name or 'unnamed'}), whose work depends on the data: "
+                "engines cannot plan it, so this architecture is not supported"
+            )
 
 
 def _nodes(model: ir.Model) -> list[ir.Node]:

@@ -10,7 +10,7 @@ from optimum.exporters.onnx.convert import export_pytorch
 
 from smartrt.errors import ExportError
 
-from .graph import check_nodes, check_opset, quiet_tracing
+from .graph import check_operators, check_opset, quiet_tracing
 from .onnx_config import text_encoder_config
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def trace_text_encoder(encoder: TextEncoder, scratch: Path, opset: int) -> ir.Mo
         raise ExportError(f"cannot trace {encoder.config.model_type!r}: {reason}") from error
     model = ir.load(path)
     check_opset(model.opset_imports[""], opset)
-    check_nodes(model)
+    check_operators(model)
     dims = {"pooled": encoder.config.hidden_size, "token_states": encoder.head.dim}
     for value in model.graph.outputs:  # the tracer loses or misnames the last axis
         shape = list(value.shape.dims if value.shape is not None else ())

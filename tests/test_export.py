@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import transformers
 
@@ -63,7 +64,7 @@ def test_a_familys_graph_has_our_names_and_no_work_that_depends_on_data(exported
     assert axes["pooled"] == ["batch", tiny_checkpoints.HIDDEN]
     assert axes["token_states"] == ["batch", "length", tiny_checkpoints.HIDDEN]
     assert model.opset_import[0].version == 18
-    check_operators(model)
+    check_operators(ir.from_proto(model))
 
 
 def test_two_exports_of_one_checkpoint_have_one_identity(tmp_path: Path) -> None:

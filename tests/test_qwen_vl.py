@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 
@@ -86,7 +87,7 @@ def test_the_graphs_have_our_axes_and_no_work_that_depends_on_data(exported: tup
     found = {}
     for name in ("vision", "decoder"):
         model = onnx.load(exported[2] / f"{name}.onnx")
-        check_operators(model)
+        check_operators(ir.from_proto(model))
         assert not {node.op_type for node in model.graph.node} & {"ScatterND", "ScatterElements", "NonZero", "Conv"}
         assert model.opset_import[0].version == 18
         for node in [*model.graph.input, *model.graph.output]:

@@ -2,7 +2,7 @@
 
 ``x @ W`` becomes ``max|x| * (round(127 x / max|x|) @ W_8) * scale_W / 127``. The scale is a row's own, unlike that of
 DynamicQuantizeLinear, which is the whole tensor's: an item's vectors do not depend on its neighbours in a
-batch, and the error is several times smaller.
+batch, and an outlying token coarsens only itself.
 """
 
 from __future__ import annotations
