@@ -42,9 +42,22 @@ class Reference:
 
     @classmethod
     def load(
-        cls, checkpoint: Checkpoint, recipe: Recipe, layer: int | None = None, adapter: str | None = None
+        cls,
+        checkpoint: Checkpoint,
+        recipe: Recipe,
+        layer: int | None = None,
+        adapter: str | None = None,
+        attention: str | None = "eager",
     ) -> Reference:
         """Load weights and tokenizer; `layer` and `adapter` choose the token states (`TokenHead.choose`).
+
+        Args:
+            checkpoint: Where to load from.
+            recipe: Pooling, prompts and lengths.
+            layer: See `TokenHead.choose`.
+            adapter: See `TokenHead.choose`.
+            attention: transformers' ``attn_implementation``: ``eager`` can be traced (sdpa leaves IsNaN nodes in the
+                graph), None is what transformers itself would take.
 
         Raises:
             ExportError: Weights are missing, the pooling is unknown, the max length is too large, or the
@@ -58,7 +71,7 @@ class Reference:
             raise ExportError(f"{checkpoint.name} has no modules.json that names a pooling: say it with --pooling")
         tokenizer = load_tokenizer(checkpoint)
         recipe = recipe.override(max_length=_max_length(checkpoint, recipe, config, tokenizer))
-        backbone = _load_backbone(checkpoint)
+        backbone = _load_backbone(checkpoint, attention)
         head = TokenHead.choose(config.hidden_size, config.num_hidden_layers, layer, adapter)
         encoder = TextEncoder(backbone, pooling, head, normalize_pooled=recipe.normalize)
         return cls(encoder.eval(), tokenizer, recipe)
@@ -144,12 +157,12 @@ def _max_length(checkpoint: Checkpoint, recipe: Recipe, config: Any, tokenizer: 
     return recipe.max_length
 
 
-def _load_backbone(checkpoint: Checkpoint) -> Any:
+def _load_backbone(checkpoint: Checkpoint, attention: str | None) -> Any:
     try:
         backbone, report = transformers.AutoModel.from_pretrained(
             checkpoint.path,
             dtype=torch.float32,
-            attn_implementation="eager",  # sdpa leaves IsNaN nodes in the graph
+            attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,

@@ -114,11 +114,16 @@ class QwenVLReference:
 
     def render(self, item: Any, side: Side) -> RenderedItem:
         """Everything that is done with an item before the model sees it."""
+        ids, pixel_values, grids = self.inputs_of(item, side)
+        return RenderedItem(ids, pixel_values, grids, self._positions(ids, grids))
+
+    def inputs_of(self, item: Any, side: Side) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """``ids``, ``pixel_values`` and ``grids`` of an item, as in `RenderedItem`."""
         parts: Mapping[str, Any] = {"text": item} if isinstance(item, str) else item
         pixel_values, grids = self._pixels(images_of(parts))
         default = (self.preset.query if side == "query" else self.preset.document).instruction
         ids = self._tokenize(render(self.preset_name, parts, side, self.tokenizer, default), grids)
-        return RenderedItem(ids, pixel_values, grids, self._positions(ids, grids))
+        return ids, pixel_values, grids
 
     def embed(self, ids: torch.Tensor, visual: torch.Tensor | None) -> torch.Tensor:
         """``[1, length, hidden]``: the token embeddings, with `visual` ``[block, hidden]`` where the images are."""
@@ -148,7 +153,7 @@ class QwenVLReference:
         ids, pixel_values, grids = rendered.ids, rendered.pixel_values, rendered.grids
         visual, deepstack = self._see(pixel_values, grids)
         embeds = self.embed(ids, visual)
-        states = self._forward(ids, embeds, pixel_values, grids)
+        states = self.forward(ids, embeds, pixel_values, grids)
         row = ids[0].numpy()
         pooled_at = self.pooled_at(row)
         return Trace(
@@ -225,12 +230,24 @@ class QwenVLReference:
         positions: torch.Tensor = self.backbone.model.get_rope_index(ids, grids)[0]
         return positions
 
-    def _forward(
-        self, ids: torch.Tensor, embeds: torch.Tensor, pixel_values: torch.Tensor | None, grids: torch.Tensor | None
-    ) -> Any:
-        """``hidden_states`` of transformers; the last one is after the final norm."""
+    @property
+    def fed_embeddings(self) -> bool:
+        """Whether the published wrapper looks tokens and images up itself, and feeds the language model alone."""
+        return self.preset_name in ("gme", "lamra")
+
+    def forward(
+        self,
+        ids: torch.Tensor,
+        embeds: torch.Tensor | None,
+        pixel_values: torch.Tensor | None,
+        grids: torch.Tensor | None,
+    ) -> list[torch.Tensor]:
+        """``hidden_states`` of transformers, ``[batch, length, hidden]`` each; the last one is after the final norm.
+
+        `embeds` are read only where they are fed (`fed_embeddings`), then instead of pixels.
+        """
         model = self.backbone.model
-        if self.preset_name in ("gme", "lamra"):  # their wrappers pass embeddings and a mask, nothing else
+        if self.fed_embeddings:
             output = model.language_model(
                 inputs_embeds=embeds, attention_mask=torch.ones_like(ids), output_hidden_states=True
             )

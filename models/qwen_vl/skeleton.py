@@ -43,10 +43,10 @@ def skeleton(config: Any) -> Any:
         )
     numbers = itertools.count(1)
     for name, parameter in list(model.named_parameters()):
-        _put(model, name, _placeholder(next(numbers), tuple(parameter.shape)))
+        put(model, name, _placeholder(next(numbers), tuple(parameter.shape)))
     for name, module in list(model.named_modules()):
         if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
-            _put(model, name, _rotary(module))
+            put(model, name, rotary(module))
     unknown = [name for name, buffer in model.named_buffers() if buffer.is_meta]
     if unknown:
         raise ExportError(f"{type(model).__name__} has the buffer {unknown[0]}, which smartrt does not know")
@@ -75,11 +75,11 @@ def loaded(module: nn.Module, read: Callable[[str], Tensor], prefix: str) -> Ite
     kept = {name: parameter for name, parameter in module.named_parameters() if is_placeholder(parameter)}
     try:
         for name in kept:
-            _put(module, name, nn.Parameter(read(prefix + name), requires_grad=False))
+            put(module, name, nn.Parameter(read(prefix + name), requires_grad=False))
         yield
     finally:
         for name, parameter in kept.items():
-            _put(module, name, parameter)
+            put(module, name, parameter)
 
 
 def stream(model: Any, weights: CheckpointWeights) -> None:
@@ -126,13 +126,14 @@ def _placeholder(number: int, shape: tuple[int, ...]) -> nn.Parameter:
     return nn.Parameter(value.expand(shape), requires_grad=False)
 
 
-def _rotary(module: nn.Module) -> nn.Module:
+def rotary(module: nn.Module) -> nn.Module:
     """A rotary embedding again, with numbers: they follow from the configuration and are in no checkpoint."""
     kind: Any = type(module)
     made: nn.Module = kind(config=module.config) if hasattr(module, "config") else kind(2 * len(module.inv_freq))  # type: ignore[arg-type]
     return made
 
 
-def _put(root: nn.Module, name: str, value: nn.Module | nn.Parameter) -> None:
+def put(root: nn.Module, name: str, value: nn.Module | nn.Parameter) -> None:
+    """Set a parameter or module of `root` by its path."""
     parent, _, leaf = name.rpartition(".")
     setattr(root.get_submodule(parent), leaf, value)
