@@ -13,7 +13,7 @@ from typing import Any
 import smartrt
 from smartrt.scoring.blas import find_blas
 
-_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch", "transformers", "bm25s")
+_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch", "transformers", "bm25s", "scipy")
 
 
 def describe() -> dict[str, Any]:

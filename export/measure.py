@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from .build import Bar
 
 _HYBRID = Weights(1.0, 1.0)  # what `Builder` writes as a bundle's scoring
-_BATCH = 16
+BATCH = 16
 
 
 def of_reference(reference: Any, sets: Sequence[RetrievalSet], bar: Bar) -> list[Quality]:
     """What PyTorch finds on each set."""
-    encode = functools.partial(_in_batches, reference)
+    encode = functools.partial(in_batches, reference)
     return [_measured(encode, data, bar, f"{data.name} in PyTorch") for data in sets]
 
 
 def of_bundle(encoder: Encoder, sets: Sequence[RetrievalSet], bar: Bar) -> list[Quality]:
     """What a bundle finds on each set."""
-    return [_measured(functools.partial(_streamed, encoder), data, bar, data.name) for data in sets]
+    return [_measured(functools.partial(streamed, encoder), data, bar, data.name) for data in sets]
 
 
 def losses(truths: Sequence[Quality], found: Sequence[Quality]) -> tuple[SetLoss, ...]:
@@ -76,12 +76,14 @@ def _measured(
         return measure(make(shown.advance), data, _HYBRID)
 
 
-def _in_batches(reference: Any, advance: Callable[[int], None]) -> Callable[[Sequence[str], Side], Embeddings]:
+def in_batches(reference: Any, advance: Callable[[int], None]) -> Callable[[Sequence[str], Side], Embeddings]:
+    """Encode with PyTorch, texts of like length together, `BATCH` at a time."""
+
     def encode(texts: Sequence[str], side: Side) -> Embeddings:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         parts = []
-        for first in range(0, len(order), _BATCH):
-            rows = order[first : first + _BATCH]
+        for first in range(0, len(order), BATCH):
+            rows = order[first : first + BATCH]
             parts.append(reference.encode([texts[i] for i in rows], side))
             advance(len(rows))
         return Embeddings.concatenate(parts).take(np.argsort(order).tolist())
@@ -89,7 +91,9 @@ def _in_batches(reference: Any, advance: Callable[[int], None]) -> Callable[[Seq
     return encode
 
 
-def _streamed(encoder: Encoder, advance: Callable[[int], None]) -> Callable[[Sequence[str], Side], Embeddings]:
+def streamed(encoder: Encoder, advance: Callable[[int], None]) -> Callable[[Sequence[str], Side], Embeddings]:
+    """Encode with a bundle, a window at a time."""
+
     def encode(texts: Sequence[str], side: Side) -> Embeddings:
         parts = []
         for part in encoder.embed(texts, side=side, allow_empty=True):

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartrt.evaluation.metrics import CUT, METRICS, ndcg, paired_bootstrap, recall, reciprocal_rank
+from smartrt.evaluation.metrics import (
+    CUT,
+    METRICS,
+    RESAMPLES,
+    ndcg,
+    paired_bootstrap,
+    paired_test,
+    recall,
+    reciprocal_rank,
+)
 
 LOG3 = math.log2(3)  # the discount of rank 2; that of rank 1 is 1, that of rank 3 is 2
 CASES = {
@@ -134,3 +143,43 @@ def test_a_constant_moves_the_interval_and_a_sign_mirrors_it():
     low, high = paired_bootstrap(values)
     assert paired_bootstrap(values + 1) == pytest.approx((low + 1, high + 1))
     assert paired_bootstrap(-values) == pytest.approx((-high, -low))
+
+
+def test_the_test_has_the_interval_of_the_bootstrap():
+    values = differences(60)
+    found = paired_test(values)
+    assert (found.low, found.high) == paired_bootstrap(values)
+    assert paired_test(values, seed=1) != found
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_identical_systems_have_p_1(count):
+    found = paired_test(np.zeros(count))
+    assert (found.low, found.high, found.p) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("shift", [0.02, 0.04, 0.06])
+def test_p_is_what_the_normal_theory_says(shift):
+    values = np.random.default_rng(5).normal(0, 0.3, 400)
+    values += shift - values.mean()
+    z = shift / (values.std() / math.sqrt(len(values)))
+    assert paired_test(values).p == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.1, abs=2e-3)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 40), st.integers(0, 99))
+def test_p_lies_between_its_least_and_1_and_the_direction_does_not_matter(count, seed):
+    values = differences(count, seed)
+    p = paired_test(values).p
+    assert max(1 / (RESAMPLES + 1), 2.0 ** (1 - count)) <= p <= 1
+    assert paired_test(-values).p == p
+    assert paired_test(4 * values).p == pytest.approx(p)
+
+
+@pytest.mark.parametrize(("count", "p"), [(1, 1), (2, 1 / 2), (5, 1 / 16), (40, 1 / (RESAMPLES + 1))])
+def test_a_few_queries_that_agree_prove_no_more_than_a_sign_test(count, p):
+    assert paired_test(np.full(count, 0.25)).p == p
+
+
+def test_two_queries_that_cancel_prove_nothing():
+    assert paired_test(np.array([0.5, -0.5])).p == 1

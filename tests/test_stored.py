@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import sys
 
 import numpy as np
 import pytest
 
-from commandline import FAKE, call, records, refused
+from commandline import records
 from smartrt import Bundle, Encoder, Index, IndexOptions, Weights
-from smartrt.benchmarks import accuracy, stored
-from smartrt.benchmarks.stored import REFERENCE, VARIANTS, Variant, rank_stored
+from smartrt.benchmarks.accuracy import stored
+from smartrt.benchmarks.accuracy.contenders import Contender
+from smartrt.benchmarks.accuracy.measure import AccuracyOptions, measure
+from smartrt.benchmarks.accuracy.stored import ALL, REFERENCE, VARIANTS, Variant, choose_variants, rank_stored
 from smartrt.documents import Documents
+from smartrt.errors import MissingDependencyError, OptionError
 from smartrt.evaluation.dataset import RetrievalSet
 from smartrt.evaluation.metrics import METRICS
 from smartrt.jsonl import Record
 from smartrt.search import SearchOptions, search
-from support import embeddings, set_key
+from support import embeddings, message_of, set_key
 
 pytest.importorskip("scipy", reason="some variants pool tokens, which needs scipy")
 
@@ -65,7 +68,7 @@ def test_the_reference_is_the_hybrid_of_what_the_encoder_returned(wide):
 def test_the_weights_are_those_that_are_given(wide, weights):
     queries, documents, _ = wide
     found = search(queries, [Documents.of(documents)], k=10, weights=weights)
-    positions = rank_stored(queries, documents, weights)[REFERENCE].positions
+    positions = rank_stored(queries, documents, weights, names=[REFERENCE])[REFERENCE].positions
     assert positions == [[place.position for place in row] for row in found]
 
 
@@ -127,76 +130,67 @@ def test_fewer_numbers_change_few_answers(wide):
     assert same("int8, pool 4") <= same("int8, pool 2") < same("int8")
 
 
-def test_the_measurement_has_every_variant_only_where_it_is_asked_for(fake, data):
-    plain, result = accuracy.measure(fake, data), accuracy.measure(fake, data, stored=True)
-    assert "stored" not in plain
-    assert set(result) == {*plain, "stored"}
-    assert result["systems"] == plain["systems"]
-    assert list(result["stored"]) == UNPROJECTED
-    for values in result["stored"].values():
-        assert set(values) == {"bytes_per_document", *METRICS, "difference", "interval"}
-        assert type(values["bytes_per_document"]) is int
-    assert json.loads(json.dumps(result["stored"], allow_nan=False)) == result["stored"]
+def systems_of(encoder, data, *names):
+    """By variant, and ``hybrid`` and ``pooled`` as they were encoded, what is measured of one encoder."""
+    options = AccuracyOptions("tiny hybrid", names)
+    (result,) = measure([Contender.of_encoder(encoder)], [data], options)["results"]
+    return {each["stored"] or each["system"]: each for each in result["systems"]}
 
 
-def test_differences_are_those_from_float32_and_all_documents(fake, data):
-    result = accuracy.measure(fake, data, stored=True)
-    kept, hybrid = result["stored"], result["systems"]["hybrid"]
-    assert {metric: kept[REFERENCE][metric] for metric in METRICS} == {metric: hybrid[metric] for metric in METRICS}
-    assert (kept[REFERENCE]["difference"], kept[REFERENCE]["interval"]) == (0, [0, 0])
-    for values in kept.values():
-        assert values["difference"] == pytest.approx(values["ndcg@10"] - kept[REFERENCE]["ndcg@10"])
-        low, high = values["interval"]
-        assert low <= values["difference"] + 1e-12
-        assert values["difference"] <= high + 1e-12
+def test_the_measurement_has_the_variants_that_are_asked_for(fake, data):
+    plain, some, every = (systems_of(fake, data, *names) for names in ((), ("int8", "int16"), (ALL,)))
+    assert list(plain) == ["pooled", "late", "hybrid", "bm25"]
+    assert list(some) == ["pooled", "late", "hybrid", "int16", "int8", "bm25"]
+    assert list(every) == ["pooled", "late", "hybrid", *UNPROJECTED, "bm25"]
+    for name, each in plain.items():
+        assert [every[name][metric] for metric in METRICS] == [each[metric] for metric in METRICS]
+    for name in UNPROJECTED:
+        assert every[name]["name"] == f"tiny hybrid, {name}"
+        assert type(every[name]["bytes_per_document"]) is int
+
+
+def test_variants_that_do_not_fit_are_left_out_and_named(fake, data):
+    options = AccuracyOptions(stored=(ALL,))
+    (result,) = measure([Contender.of_encoder(fake)], [data], options)["results"]
+    assert result["left_out"] == {"tiny": [name for name in VARIANTS if name not in UNPROJECTED]}
+
+
+def test_float32_as_an_index_keeps_it_is_the_hybrid_of_what_was_encoded(fake, data):
+    systems = systems_of(fake, data, ALL)
+    assert [systems[REFERENCE][metric] for metric in METRICS] == [systems["hybrid"][metric] for metric in METRICS]
+    assert (systems[REFERENCE]["difference"], systems[REFERENCE]["interval"], systems[REFERENCE]["p"]) == (0, [0, 0], 1)
+    for name in UNPROJECTED:
+        low, high = systems[name]["interval"]
+        assert low <= systems[name]["difference"] + 1e-12
+        assert systems[name]["difference"] <= high + 1e-12
 
 
 def test_the_weights_of_the_bundle_rank(tiny_copy, data):
     set_key(tiny_copy / "manifest.json", "scoring/late_weight", 0.0)
     with Encoder.open(tiny_copy, engine="fake") as encoder:
-        result = accuracy.measure(encoder, data, stored=True)
-    pooled = result["systems"]["pooled"]
+        systems = systems_of(encoder, data, ALL)
     for name in ("float32", "int8", "int8, pool 4"):  # the tokens do not count
-        assert {metric: result["stored"][name][metric] for metric in METRICS} == {m: pooled[m] for m in METRICS}
+        assert [systems[name][metric] for metric in METRICS] == [systems["pooled"][metric] for metric in METRICS]
 
 
-@pytest.fixture
-def set_on_disk(tmp_path):
-    directory = tmp_path / "made_up"
-    directory.mkdir()
-    for name, prefix, texts in (("corpus", "d", TEXTS), ("queries", "q", QUERIES)):
-        lines = [json.dumps({"id": f"{prefix}{i}", "text": text}) for i, text in enumerate(texts)]
-        (directory / f"{name}.jsonl").write_text("\n".join(lines))
-    judged = [f"q{query}\td{document}\t{gain}" for query, row in enumerate(GAINS) for document, gain in row.items()]
-    (directory / "qrels.tsv").write_text("\n".join(["query\tdocument\tgain", *judged]))
-    return directory
+def test_a_variant_chosen_by_name_must_fit_an_encoder():
+    assert choose_variants(["int8, pca 128", "int16"], [64, 384]) == ("int16", "int8, pca 128")
+    with pytest.raises(OptionError) as caught:
+        choose_variants(["int8, pca 128"], [64, 128])
+    message_of(caught.value, "'int8, pca 128'", "128 dimensions")
 
 
-def test_the_command_prints_a_second_table(capsys, tiny_path, set_on_disk):
-    arguments = ("bench", "accuracy", tiny_path, *FAKE, "--data", set_on_disk)
-    plain, finished = call(capsys, *arguments), call(capsys, *arguments, "--stored")
-    assert (finished.code, finished.err) == (0, "")
-    assert finished.out.startswith(plain.out)
-    head, columns, *rows = finished.out[len(plain.out) :].splitlines()
-    assert head == "hybrid as an index keeps it, against float32 and all documents:"
-    assert "ndcg - float32" in columns
-    assert columns.endswith("bytes / document")
-    (result,) = call(capsys, *arguments, "--stored", "--json").json["results"]
-    assert len(rows) == len(result["stored"])
-    for row, (name, values) in zip(rows, result["stored"].items(), strict=True):
-        assert row.startswith(f"  {name}  ")
-        assert row.endswith(f" {values['bytes_per_document']:,}")
-        assert f" {values['ndcg@10']:.4f} " in row
+@pytest.mark.parametrize("name", ["int7", "", "INT8", "int8,pool 2"])
+def test_an_unknown_variant_is_refused_with_the_list(name):
+    with pytest.raises(OptionError) as caught:
+        choose_variants(["int16", name], [384])
+    message_of(caught.value, repr(name), *map(repr, VARIANTS))
 
 
-def test_an_environment_variable_asks_for_it(capsys, monkeypatch, tiny_path, set_on_disk):
-    monkeypatch.setenv("SMARTRT_STORED", "yes")
-    (result,) = call(capsys, "bench", "accuracy", tiny_path, *FAKE, "--data", set_on_disk, "--json").json["results"]
-    assert "stored" in result
-
-
-def test_a_missing_scipy_is_known_before_anything_is_encoded(capsys, monkeypatch, tiny_path, set_on_disk):
+def test_only_variants_that_pool_need_scipy(fake, data, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.cluster.hierarchy", None)
-    monkeypatch.setattr(Encoder, "embed", lambda *_, **__: pytest.fail("texts were encoded"))
-    arguments = ("bench", "accuracy", tiny_path, *FAKE, "--data", set_on_disk, "--stored")
-    refused(call(capsys, *arguments), "scipy", "pip install 'smartrt[pool]'")
+    assert "int8" in systems_of(fake, data, "int8")
+    unused = dataclasses.replace(Contender.of_encoder(fake), open=lambda: pytest.fail("an encoder was opened"))
+    with pytest.raises(MissingDependencyError) as caught:
+        measure([unused], [data], AccuracyOptions(stored=("int8", "int8, pool 2")))
+    message_of(caught.value, "scipy", "pip install 'smartrt[pool]'")

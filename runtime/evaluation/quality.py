@@ -82,7 +82,7 @@ def measure(
         name: np.array([ndcg(row, gains) for row, gains in zip(ranking, data.gains, strict=True)])
         for name, ranking in rank(queries, documents, weights).items()
     }
-    return Quality(data.name, _sha256(data), len(data.queries), len(data.documents), found)
+    return Quality(data.name, set_sha256(data), len(data.queries), len(data.documents), found)
 
 
 def encode_once(encode: Encodes, texts: Sequence[str], side: Side) -> Embeddings:
@@ -235,7 +235,7 @@ def _check_finite(given: Embeddings, name: str) -> None:
             raise InputError(f"the {name} vectors hold NaN or infinity")
 
 
-def _sha256(data: RetrievalSet) -> str:
+def set_sha256(data: RetrievalSet) -> str:
     """Of what decides a measurement: the texts in order and the judgements; not ids, name or metadata."""
     judged = [sorted([position, float(gain)] for position, gain in gains.items()) for gains in data.gains]
     texts = [[record.text for record in records] for records in (data.documents, data.queries)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 SETTINGS = "bm25s, lucene, k1 1.5, b 0.75, words split at underscores too, English stop words, Snowball stemmer"
 
 
-def bm25(queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32]:
-    """``[n, m]`` BM25 scores under `SETTINGS`, which were the strongest of those tried on three sets.
+def load_bm25() -> tuple[Any, Any]:
+    """The modules bm25s and Stemmer.
 
     Raises:
-        MissingDependencyError: bm25s or PyStemmer is not installed.
+        MissingDependencyError: One of them is not installed.
     """
     try:
         import bm25s
@@ -29,7 +29,17 @@ def bm25(queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32
         raise MissingDependencyError(
             f"the BM25 line needs {error.name}, which is not installed: pip install 'smartrt[bench]'"
         ) from error
-    stemmer = Stemmer.Stemmer("english")
+    return bm25s, Stemmer
+
+
+def bm25(queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32]:
+    """``[n, m]`` BM25 scores under `SETTINGS`, which were the strongest of those tried on three sets.
+
+    Raises:
+        MissingDependencyError: See `load_bm25`.
+    """
+    bm25s, stemmers = load_bm25()
+    stemmer = stemmers.Stemmer("english")
 
     def words(texts: Sequence[str]) -> list[list[str]]:
         tokens: list[list[str]] = bm25s.tokenize(

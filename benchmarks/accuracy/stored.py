@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from smartrt.compression.apply import compress
 from smartrt.documents import Documents
+from smartrt.errors import OptionError
 from smartrt.evaluation.metrics import CUT
 from smartrt.fusion import unit
 from smartrt.index import IndexOptions
@@ -15,7 +16,7 @@ from smartrt.search import SearchOptions, search
 from smartrt.types import Embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from smartrt.fusion import Weights
 
@@ -57,8 +58,48 @@ class Ranking:
     bytes_per_document: float
 
 
+ALL = "all"
+"""Where names are asked for: every variant."""
+
+
+def choose_variants(names: Sequence[str], dims: Sequence[int]) -> tuple[str, ...]:
+    """The variants that were asked for, in the order of `VARIANTS`.
+
+    Args:
+        names: Some of them, or `ALL`.
+        dims: Of the token vectors of each encoder.
+
+    Raises:
+        OptionError: There is no such variant, or one asked for by name projects to more dimensions than any encoder
+            has.
+    """
+    for name in names:
+        if name != ALL and name not in VARIANTS:
+            raise OptionError(f"unknown storage {name!r}; there are: {', '.join(map(repr, (ALL, *VARIANTS)))}")
+        wanted = None if name == ALL else VARIANTS[name].options.dim
+        if wanted is not None and wanted >= max(dims):
+            raise OptionError(
+                f"{name!r} projects to {wanted} dimensions, the token vectors have {max(dims)}: leave it out"
+            )
+    return tuple(name for name in VARIANTS if ALL in names or name in names)
+
+
+def pools(names: Sequence[str]) -> bool:
+    """Whether one of these variants needs scipy."""
+    return any(VARIANTS[name].options.pooling > 1 for name in names)
+
+
+def projects(name: str) -> bool:
+    """Whether a variant shortens the vectors, and so may be none for a set or an encoder."""
+    return VARIANTS[name].options.dim is not None
+
+
 def rank_stored(
-    queries: Embeddings, documents: Embeddings, weights: Weights, advance: Callable[[int], None] = lambda _: None
+    queries: Embeddings,
+    documents: Embeddings,
+    weights: Weights,
+    advance: Callable[[int], None] = lambda _: None,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Ranking]:
     """The ranking of every variant that the vectors are long and many enough for.
 
@@ -67,11 +108,12 @@ def rank_stored(
         documents: From the encoder.
         weights: Of the two terms.
         advance: Called with 1 after each variant.
+        names: Of the variants; None: all.
     """
     rankings = {}
-    for name, variant in VARIANTS.items():
-        if _fits(variant.options, documents):
-            rankings[name] = _rank(queries, documents, weights, variant)
+    for name in VARIANTS if names is None else names:
+        if _fits(VARIANTS[name].options, documents):
+            rankings[name] = _rank(queries, documents, weights, VARIANTS[name])
         advance(1)
     return rankings
 
