@@ -42,17 +42,18 @@ _SINGLES = 7
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def page() -> bytes:
-    """A page of 1240 x 1754 with lines of text, a picture and some noise, as JPEG of quality 90."""
-    rng = np.random.default_rng(7)
-    sheet = Image.fromarray(rng.integers(238, 256, (1754, 1240, 3), dtype=np.uint8))
+def page(width: int = 1240, height: int = 1754, seed: int = 7) -> bytes:
+    """A page with lines of text, a picture and some noise, as JPEG of quality 90."""
+    rng = np.random.default_rng(seed)
+    sheet = Image.fromarray(rng.integers(238, 256, (height, width, 3), dtype=np.uint8))
     draw = ImageDraw.Draw(sheet)
-    for line in range(64):
+    for line in range(64 * height // 1754):
         words = " ".join("".join(chr(97 + c) for c in rng.integers(0, 26, rng.integers(2, 11))) for _ in range(22))
         draw.text((90, 90 + 24 * line), words[: 100 + int(rng.integers(0, 40))], fill=(20, 20, 20))
     row, column = np.indices((420, 560))
     sheet.paste(
-        Image.fromarray(np.stack([row % 256, column % 256, (row * column) % 256], -1).astype(np.uint8)), (340, 700)
+        Image.fromarray(np.stack([row % 256, column % 256, (row * column) % 256], -1).astype(np.uint8)),
+        (340 * width // 1240, 700 * height // 1754),
     )
     buffer = BytesIO()
     sheet.save(buffer, "JPEG", quality=90)

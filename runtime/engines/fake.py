@@ -6,6 +6,7 @@ that use smartrt, for examples, and for smartrt's own tests. It ranks by shared 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,22 +33,40 @@ _DTYPES = dict.fromkeys(_WHOLE, "int64") | {"patches": "uint8"}
 
 @dataclass(frozen=True)
 class FakeOptions:
-    """Options of the fake engine: it has none."""
+    """Options of the fake engine: what real engines do wrong, for tests of programs that must notice.
+
+    Attributes:
+        delay: Seconds that each run takes in addition.
+        shift: Places that the numbers of every vector are moved by: another model, so to speak.
+        runs: After so many runs the engine fails; None: never.
+    """
+
+    delay: float = 0.0
+    shift: int = 0
+    runs: int | None = None
 
 
 class FakeEngine:
     """The interface of one graph with arithmetic inside. Subclasses say what is computed."""
 
-    def __init__(self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    def __init__(
+        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], options: FakeOptions | None = None
+    ) -> None:
         self.inputs = inputs
         self.outputs = outputs
+        self._options = options or FakeOptions()
+        self._runs = 0
         self._closed = False
 
     def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """See `Engine.run`."""
         if self._closed:
             raise EngineError("this engine is closed; open the encoder again")
-        return self._compute(feeds)
+        if self._runs == self._options.runs:
+            raise EngineError(f"this engine fails after {self._runs} runs, as it was told to")
+        self._runs += 1
+        time.sleep(self._options.delay)
+        return {name: np.roll(values, self._options.shift, axis=-1) for name, values in self._compute(feeds).items()}
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -100,7 +119,7 @@ class FakeDecoder(FakeEngine):
 
 def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, Any]) -> FakeEngine:
     """An engine with the interface of `graph`. See `open_engine`."""
-    build_options(FakeOptions, options)
+    chosen = build_options(FakeOptions, options)
     if device != "cpu":
         raise OptionError(f"the fake engine runs on cpu only, got device={device!r}")
     kinds: dict[str, type[FakeEngine]] = {"encoder": FakeEncoder, "vision": FakeVision, "decoder": FakeDecoder}
@@ -109,7 +128,7 @@ def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, An
         tuple(TensorSpec(name, _DTYPES.get(name, "float32"), axes[name]) for name in names)
         for names in (entry.inputs, entry.outputs)
     )
-    return kinds[graph](inputs, outputs)
+    return kinds[graph](inputs, outputs, chosen)
 
 
 def _fit(vectors: NDArray[np.float64], dim: int) -> NDArray[np.float64]:

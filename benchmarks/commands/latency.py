@@ -1,0 +1,110 @@
+"""`smartrt bench latency`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smartrt import strict_json
+from smartrt.bundle import Bundle
+from smartrt.cli.options import json_switch, option, positive, switch
+from smartrt.cli.terminal import progress, say, say_json
+from smartrt.engines import ENGINES
+from smartrt.errors import EngineError, InputError, OptionError
+
+from ..latency import measure as latency
+from ..latency.again import moved
+from ..latency.grid import Contender, Grid, parse_cells
+from ..latency.report import lines
+from ..pytorch import KINDS
+
+if TYPE_CHECKING:
+    import argparse
+
+NAME, HELP = "latency", "time, memory and energy of bundles, against PyTorch"
+
+_QUICK = {"starts": 3, "rounds": 1, "corpus": 200}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("bundles", nargs="+", help="bundle directories of one checkpoint")
+    option(parser, "--source", help="that checkpoint, for PyTorch; without it bundles are compared with the first")
+    option(parser, "--pytorch", nargs="+", help="how PyTorch runs it", choices=tuple(KINDS), default=["fp32", "bf16"])
+    option(parser, "--engine", help="what runs the graphs", default="ort", choices=ENGINES)
+    option(parser, "--device", help="cpu, cuda or cuda:N, of every contender", default="cpu")
+    cores = os.cpu_count() or 1
+    option(parser, "--threads", nargs="+", help="of every contender", type=positive, default=sorted({1, cores}))
+    shapes = "batch and tokens of queries, encoded and ranked"
+    option(parser, "--queries", nargs="+", metavar="BxT", help=shapes, default=["1x32"])
+    shapes = "batch and tokens, or batch, width and height, of documents"
+    option(parser, "--documents", nargs="+", metavar="BxT", help=shapes, default=["1x128", "32x128"])
+    option(parser, "--corpus", help="documents that a query is ranked against", type=positive, default=Grid.corpus)
+    option(parser, "--starts", help="fresh processes of each contender", type=positive, default=Grid.starts)
+    option(parser, "--rounds", help="visits of each cell in each process", type=positive, default=Grid.rounds)
+    option(parser, "--visit", help="seconds of a visit", type=float, default=Grid.visit)
+    switch(
+        parser, "--together", default=True, help="all processes at once; --no-together where memory does not hold them"
+    )
+    switch(parser, "--quick", help=f"a first look: {', '.join(f'{name} {value}' for name, value in _QUICK.items())}")
+    option(parser, "--keep", metavar="DIR", help="keep what is measured, and go on from there when asked again")
+    option(parser, "--against", metavar="JSON", help="an earlier result: exit with 1 if a ratio left its interval")
+    json_switch(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything, measure, print; 1 if a contender failed, a row is wrong, or a ratio moved."""
+    before = _earlier(args.against)
+    grid = grid_of(args)
+    latency.check(grid)
+    keep = None if args.keep is None else Path(args.keep)
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+    result = latency.measure(grid, progress, keep=keep)
+    if args.json:
+        say_json(result)
+    else:
+        for line in lines(result):
+            say(line)
+    found = latency.problems(result)
+    if found:
+        raise EngineError(f"{len(found)} of the rows cannot be used; first: {found[0]}")
+    return 0 if before is None else _compare(before, result, quiet=args.json)
+
+
+def grid_of(args: argparse.Namespace) -> Grid:
+    """The grid that the arguments ask for."""
+    paths = [Path(bundle) for bundle in args.bundles]
+    names = [Bundle.open(path, verify=False).manifest.name for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(f"two bundles are called {name}: rename one's directory and export it there")
+    ours = [
+        Contender(name, path, engine=args.engine, device=args.device) for name, path in zip(names, paths, strict=True)
+    ]
+    kinds = dict.fromkeys(args.pytorch) if args.source else ()
+    theirs = [Contender(f"PyTorch {kind}", paths[0], kind=kind, device=args.device) for kind in kinds]
+    counts = {name: getattr(args, name) for name in ("starts", "rounds", "corpus")} | (_QUICK if args.quick else {})
+    return Grid(
+        (*theirs, *ours), parse_cells(args.queries, args.documents), tuple(dict.fromkeys(args.threads)),
+        (theirs or ours)[0].name, args.source, visit=args.visit, together=args.together, **counts,
+    )  # fmt: skip
+
+
+def _earlier(path: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    data = strict_json.load(Path(path))
+    if not isinstance(data, dict) or "groups" not in data:
+        raise InputError(f"{path} is no result of smartrt bench latency --json")
+    return data
+
+
+def _compare(before: dict[str, Any], result: dict[str, Any], *, quiet: bool) -> int:
+    compared, found = moved(before, result)
+    if not quiet:
+        say(f"{compared - len(found)} of {compared} ratios agree with the earlier result")
+        for each in found:
+            say(f"  {each.where}: {each.before:.2f}x was, {each.after:.2f}x is")
+    return int(bool(found))

@@ -1,0 +1,55 @@
+"""Whether two runs of `smartrt bench latency` agree: each ratio of one with the same ratio of the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from smartrt.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Ratios = dict[str, tuple[float, list[float] | None]]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A ratio whose intervals in two runs do not overlap."""
+
+    where: str
+    before: float
+    after: float
+
+
+def moved(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, list[Moved]]:
+    """How many ratios both results have, and those of them that do not agree.
+
+    Two ratios agree if their intervals overlap; without an interval (a single start) they are not compared.
+
+    Raises:
+        InputError: No ratio can be compared.
+    """
+    old, new = dict(_ratios(before)), dict(_ratios(after))
+    found, compared = [], 0
+    for where, (ratio, limits) in new.items():
+        was = old.get(where)
+        if was is None or was[1] is None or limits is None:
+            continue
+        compared += 1
+        if limits[0] > was[1][1] or was[1][0] > limits[1]:
+            found.append(Moved(where, was[0], ratio))
+    if not compared:
+        raise InputError("the two results have no ratio with an interval in common: there is nothing to compare")
+    return compared, found
+
+
+def _ratios(result: dict[str, Any]) -> Iterator[tuple[str, tuple[float, list[float] | None]]]:
+    for group in result["groups"]:
+        cells = [("cold start", group["cold"]), *((cell["cell"], cell["rows"]) for cell in group["cells"])]
+        for label, rows in cells:
+            for row in rows:
+                for key in ("ratio", "cpu_ratio"):
+                    if key in row:
+                        where = f"{row['contender']}, {label}, {group['threads']} threads, {key.replace('_', ' ')}"
+                        yield where, (row[key], row[f"{key}_interval"])

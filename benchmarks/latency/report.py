@@ -1,0 +1,74 @@
+"""A result of `smartrt bench latency` as lines for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from smartrt.cli.terminal import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_HEAD = ["", "p50 ms", "p90", "p95", "p99", "CPU ms", "items/s", "ratio", "interval", "CPU ratio", "interval"]
+_COLD = ["cold start", "wall s", "CPU s", "ratio", "interval", "peak MiB", "at the end", "on the device"]
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """Every group: its cold starts, then a table for each cell with its stages below."""
+    reference = result["grid"]["reference"]
+    yield (
+        f"{result['machine']['cpu']}, {result['machine']['cores']} cores; ratios are {reference} / contender; "
+        f"queries are ranked against {result['corpus']['documents']} documents"
+    )
+    for group in result["groups"]:
+        noisy = "   NOISY: a probe moved by more than 15 %" if group["noisy"] else ""
+        moved = ", ".join(f"{name} {probe['moved']:.0%}" for name, probe in group["probes"].items())
+        yield ""
+        yield f"threads {group['threads']}, starts {group['starts']}; probes moved: {moved}{noisy}"
+        yield from _aligned([_COLD, *map(_cold, group["cold"])])
+        for cell in group["cells"]:
+            yield from _aligned([[cell["cell"], *_HEAD[1:]], *map(_row, cell["rows"])])
+            yield from _aligned(_stages(cell["rows"]))
+    domains = ", ".join(result["sensors"]["domains"])
+    yield f"energy: {domains}" if domains else "energy: not measured"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    # A row that says why it has no numbers is longer than the table: it takes no part in its widths.
+    whole = [row for row in rows if len(row) == len(rows[0])]
+    yield from (f"  {line}" for line in table(whole, right=frozenset(range(1, len(rows[0])))))
+    yield from (f"  {' '.join(row)}" for row in rows if len(row) != len(rows[0]))
+
+
+def _cold(row: dict[str, Any]) -> list[str]:
+    if row["failed"]:
+        return [row["contender"], "FAILED:", row["failed"]]
+    times = [f"{row['wall_s']:.2f}", f"{row['cpu_s']:.2f}", *_ratio(row, "ratio")]
+    memory = [f"{row['peak_rss_mb']:.0f}", f"{row['end_peak_rss_mb']:.0f}"]
+    device = row["end_device_mb"]
+    return [row["contender"], *times, *memory, "" if device is None else f"{device:.0f}"]
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    if row["status"] != "ok":
+        return [row["contender"], row["status"].upper() + ":", row["message"]]
+    percentiles = ["-" if row[f"p{at}_ms"] is None else f"{row[f'p{at}_ms']:.2f}" for at in (50, 90, 95, 99)]
+    rates = [f"{row['cpu_ms']:.2f}", f"{row['items_per_s']:.1f}"]
+    return [row["contender"], *percentiles, *rates, *_ratio(row, "ratio"), *_ratio(row, "cpu_ratio")]
+
+
+def _ratio(row: dict[str, Any], key: str) -> list[str]:
+    if key not in row:
+        return ["", ""]
+    limits = row[f"{key}_interval"]
+    return [f"{row[key]:.2f}x", "" if limits is None else f"{limits[0]:.2f}-{limits[1]:.2f}"]
+
+
+def _stages(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    good = [row for row in rows if row["status"] == "ok"]
+    names = list(dict.fromkeys(stage for row in good for stage in row["stages"]))
+    found = [["  stages, p50 ms", *names]]
+    for row in good:
+        cells = [f"{row['stages'][name]['p50_ms']:.2f}" if name in row["stages"] else "" for name in names]
+        found.append([f"  {row['contender']}", *cells])
+    return found
