@@ -1,14 +1,14 @@
 # make demo   export MiniLM, index the Python standard library, ask it questions
 # make test   the tests (minutes); make test-slow adds those that build wheels and environments
 # make lint   ruff and mypy
-# make bench  cold start against PyTorch; with DATA=DIR retrieval accuracy on DIR as well
+# make bench  the default suite: latency and accuracy of MiniLM against PyTorch, a quarter of an hour on four cores;
+#             QUICK=1 for a first look; the page is build/study/index.html
 #
 # Each makes .venv itself, from constraints.txt, when it is missing or pyproject.toml changed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := cpu,pdf,pool,export,demo,bench,dev
-BUNDLE := build/minilm.smartrt
 
 .PHONY: demo test test-slow lint bench clean FORCE
 
@@ -26,14 +26,8 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.installed $(BUNDLE)
-	$(BIN)/smartrt bench coldstart $(BUNDLE) --source minilm
-ifdef DATA
-	$(BIN)/smartrt bench accuracy $(BUNDLE) --data $(DATA)
-endif
-
-$(BUNDLE): .venv/.installed
-	$(BIN)/smartrt export minilm -o $(BUNDLE)
+bench: .venv/.installed
+	$(BIN)/smartrt bench study minilm -o build/study $(if $(QUICK),--quick)
 
 # A strict editable install links file by file, so it is made again when a file comes or goes.
 .venv/.installed: .venv/bin/python .venv/.files pyproject.toml constraints.txt
@@ -45,7 +39,7 @@ $(BUNDLE): .venv/.installed
 	$(PYTHON) -m venv .venv
 
 .venv/.files: FORCE | .venv/bin/python
-	@find runtime export models benchmarks -name '*.py' -o -name '*.json' | sort > $@.new
+	@find runtime export models benchmarks -type f ! -name '*.pyc' | sort > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 clean:

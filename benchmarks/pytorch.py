@@ -103,7 +103,13 @@ def check_source(source: str, manifest: Manifest) -> Checkpoint:
 
 
 def open_pytorch(
-    source: str, kind: str, manifest: Manifest, *, device: str = "cpu", clock: Clock | None = None
+    source: str,
+    kind: str,
+    manifest: Manifest,
+    *,
+    device: str = "cpu",
+    clock: Clock | None = None,
+    checked: bool = False,
 ) -> PyTorch:
     """Load `source` with the recipe of a bundle: its prompts, lengths, pooling and token layer.
 
@@ -113,6 +119,7 @@ def open_pytorch(
         manifest: Of a bundle that came from `source`.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         clock: Counts the stages ``preprocess`` and ``encoder``, or ``preprocess``, ``vision`` and ``decoder``.
+        checked: `check_source` was called before.
 
     Raises:
         OptionError: See `check_kind` and `check_source`.
@@ -120,7 +127,9 @@ def open_pytorch(
         ExportError: The checkpoint cannot be loaded.
     """
     check_kind(kind, device)
-    checkpoint = check_source(source, manifest)
+    from smartrt.models.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.resolve(source) if checked else check_source(source, manifest)
     if manifest.family == "text-encoder":
         from .pytorch_text import open_text
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import gc
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from smartrt.compression.ward import load_hierarchy
@@ -22,7 +22,7 @@ from .report import SetFindings, report
 from .stored import choose_variants, pools, projects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from smartrt.evaluation.dataset import RetrievalSet
@@ -41,11 +41,13 @@ class AccuracyOptions:
         baseline: The system that all others are compared with (`names`); None: ``pooled`` of the first encoder.
         stored: Variants of `stored.VARIANTS` to rank the hybrid by as well, or `stored.ALL`.
         per_query: File that gets a line for each query (`per_query`).
+        stored_of: By the label of an encoder, its variants instead of `stored`.
     """
 
     baseline: str | None = None
     stored: tuple[str, ...] = ()
     per_query: Path | None = None
+    stored_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _Silent:
@@ -92,16 +94,14 @@ def measure(
         StorageError: The file for the queries cannot be written.
     """
     chosen = options or AccuracyOptions()
-    hashes = _check_sets(sets)
-    stored = _check(contenders, chosen)
-    baseline = _check_baseline(contenders, chosen.baseline, stored)
+    hashes, stored, baseline = check(contenders, sets, chosen)
     machine, before = describe(), _counts(cache)
     lexical = [find_bm25(data) for data in sets]
     found: list[dict[str, EncoderFindings]] = [{} for _ in sets]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)
         for contender in contenders:
-            each = _find_all(contender, sets, stored, cache, bar)
+            each = _find_all(contender, sets, stored[contender.label], cache, bar)
             for encoders, findings in zip(found, each, strict=True):
                 encoders[contender.label] = findings
             if contender.kind == "pytorch":
@@ -120,6 +120,22 @@ def measure(
     return {"machine": machine, "encoders": about, "cache": {"hits": hits, "misses": misses}} | report(by_set, baseline)
 
 
+def check(
+    contenders: Sequence[Contender], sets: Sequence[RetrievalSet], options: AccuracyOptions
+) -> tuple[list[str], dict[str, tuple[str, ...]], str]:
+    """Refuse what `measure` would refuse, which takes no time.
+
+    Returns:
+        The SHA-256 of each set, by encoder its stored variants, and the name of the baseline.
+
+    Raises:
+        SmartrtError: See `measure`.
+    """
+    hashes = _check_sets(sets)
+    stored = _check(contenders, options)
+    return hashes, stored, _check_baseline(contenders, options.baseline, stored)
+
+
 def _find_all(
     contender: Contender, sets: Sequence[RetrievalSet], stored: Sequence[str], cache: EncodedCache | None, bar: Bar
 ) -> list[EncoderFindings]:
@@ -133,13 +149,16 @@ def _counts(cache: EncodedCache | None) -> tuple[int, int]:
     return (cache.hits, cache.misses) if cache else (0, 0)
 
 
-def _check(contenders: Sequence[Contender], options: AccuracyOptions) -> tuple[str, ...]:
-    """Refuse what would fail later; returns the names of the stored variants."""
+def _check(contenders: Sequence[Contender], options: AccuracyOptions) -> dict[str, tuple[str, ...]]:
+    """Refuse what would fail later; returns the names of the stored variants by encoder."""
     if not contenders:
         raise InputError("there is no encoder to measure: give a bundle")
     check_labels([each.label for each in contenders])
-    stored = choose_variants(options.stored, [each.token_dim for each in contenders])
-    if pools(stored):
+    dims = [each.token_dim for each in contenders]
+    stored = {
+        each.label: choose_variants(options.stored_of.get(each.label, options.stored), dims) for each in contenders
+    }
+    if any(map(pools, stored.values())):
         load_hierarchy()
     load_bm25()
     if options.per_query:
@@ -147,15 +166,14 @@ def _check(contenders: Sequence[Contender], options: AccuracyOptions) -> tuple[s
     return stored
 
 
-def _check_baseline(contenders: Sequence[Contender], baseline: str | None, stored: Sequence[str]) -> str:
+def _check_baseline(contenders: Sequence[Contender], baseline: str | None, stored: Mapping[str, Sequence[str]]) -> str:
     """Refuse a baseline that will not be there; returns its name."""
     labels = [each.label for each in contenders]
     if baseline is None:
         return system_name(labels[0], SYSTEMS[0])
     # A projection may be none for some set, and a baseline has to be there on all.
-    kept = [name for name in stored if not projects(name)]
     names = [system_name(label, system) for label in labels for system in SYSTEMS]
-    names += [system_name(label, HYBRID, name) for label in labels for name in kept]
+    names += [system_name(label, HYBRID, name) for label in labels for name in stored[label] if not projects(name)]
     if baseline not in (*names, BM25):
         known = ", ".join(map(repr, (*names, BM25)))
         raise OptionError(f"no system that is there on every set is called {baseline!r}; there are: {known}")

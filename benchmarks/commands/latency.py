@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from smartrt import strict_json
 from smartrt.bundle import Bundle
 from smartrt.cli.options import json_switch, option, positive, switch
-from smartrt.cli.terminal import progress, say, say_json
+from smartrt.cli.terminal import note, progress, say, say_json
 from smartrt.engines import ENGINES
-from smartrt.errors import EngineError, InputError, OptionError
+from smartrt.errors import InputError, OptionError
 
+from ..accuracy.encoded import EncodedCache, default_directory
+from ..kept import Kept
 from ..latency import measure as latency
-from ..latency.again import moved
+from ..latency.again import moved, reference_of
 from ..latency.grid import Contender, Grid, parse_cells
 from ..latency.report import lines
 from ..pytorch import KINDS
@@ -47,8 +49,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     switch(
         parser, "--together", default=True, help="all processes at once; --no-together where memory does not hold them"
     )
-    switch(parser, "--quick", help=f"a first look: {', '.join(f'{name} {value}' for name, value in _QUICK.items())}")
+    less = ", ".join(f"{name} {value}" for name, value in _QUICK.items())
+    switch(parser, "--quick", help=f"a first look: one thread count, {less}")
     option(parser, "--keep", metavar="DIR", help="keep what is measured, and go on from there when asked again")
+    option(parser, "--cache", metavar="DIR", help="where encoded texts are kept", default=str(default_directory()))
     option(parser, "--against", metavar="JSON", help="an earlier result: exit with 1 if a ratio left its interval")
     json_switch(parser)
 
@@ -57,19 +61,19 @@ def run(args: argparse.Namespace) -> int:
     """Check everything, measure, print; 1 if a contender failed, a row is wrong, or a ratio moved."""
     before = _earlier(args.against)
     grid = grid_of(args)
+    if before and grid.starts < 2:
+        raise OptionError(f"--against needs intervals, which {grid.starts} start does not give: --starts 3 or more")
     latency.check(grid)
-    keep = None if args.keep is None else Path(args.keep)
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-    result = latency.measure(grid, progress, keep=keep)
+    keep = None if args.keep is None else Kept.open(Path(args.keep))
+    result = latency.measure(grid, progress, keep=keep, cache=EncodedCache.open(Path(args.cache)))
     if args.json:
         say_json(result)
     else:
         for line in lines(result):
             say(line)
-    found = latency.problems(result)
-    if found:
-        raise EngineError(f"{len(found)} of the rows cannot be used; first: {found[0]}")
+    if found := latency.problems(result):
+        note(f"smartrt: {len(found)} of the rows cannot be used; first: {found[0]}")
+        return 1
     return 0 if before is None else _compare(before, result, quiet=args.json)
 
 
@@ -85,9 +89,12 @@ def grid_of(args: argparse.Namespace) -> Grid:
     ]
     kinds = dict.fromkeys(args.pytorch) if args.source else ()
     theirs = [Contender(f"PyTorch {kind}", paths[0], kind=kind, device=args.device) for kind in kinds]
-    counts = {name: getattr(args, name) for name in ("starts", "rounds", "corpus")} | (_QUICK if args.quick else {})
+    counts = {name: getattr(args, name) for name in _QUICK}
+    if args.quick:
+        counts = {name: min(count, _QUICK[name]) for name, count in counts.items()}
+    threads = tuple(dict.fromkeys(args.threads))
     return Grid(
-        (*theirs, *ours), parse_cells(args.queries, args.documents), tuple(dict.fromkeys(args.threads)),
+        (*theirs, *ours), parse_cells(args.queries, args.documents), threads[:1] if args.quick else threads,
         (theirs or ours)[0].name, args.source, visit=args.visit, together=args.together, **counts,
     )  # fmt: skip
 
@@ -95,9 +102,13 @@ def grid_of(args: argparse.Namespace) -> Grid:
 def _earlier(path: str | None) -> dict[str, Any] | None:
     if path is None:
         return None
-    data = strict_json.load(Path(path))
-    if not isinstance(data, dict) or "groups" not in data:
-        raise InputError(f"{path} is no result of smartrt bench latency --json")
+    try:
+        data: dict[str, Any] = strict_json.load(Path(path))
+        reference_of(data)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (strict_json.StrictJsonError, InputError) as error:
+        raise InputError(f"{path}: {error}") from None
     return data
 
 

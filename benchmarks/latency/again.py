@@ -28,8 +28,11 @@ def moved(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, list[Move
     Two ratios agree if their intervals overlap; without an interval (a single start) they are not compared.
 
     Raises:
-        InputError: No ratio can be compared.
+        InputError: One is no result of `smartrt bench latency`, their references differ, or no ratio can be compared.
     """
+    one, other = reference_of(before), reference_of(after)
+    if one != other:
+        raise InputError(f"ratios against {one!r} and against {other!r} do not compare: choose the same reference")
     old, new = dict(_ratios(before)), dict(_ratios(after))
     found, compared = [], 0
     for where, (ratio, limits) in new.items():
@@ -44,12 +47,26 @@ def moved(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, list[Move
     return compared, found
 
 
+def reference_of(result: Any) -> str:
+    """What the ratios of a result are against; reads all of them, so that a later comparison cannot fail.
+
+    Raises:
+        InputError: It is no result of `smartrt bench latency`.
+    """
+    try:
+        dict(_ratios(result))
+        return str(result["grid"]["reference"])
+    except (KeyError, TypeError, AttributeError, IndexError):
+        raise InputError("this is no result of smartrt bench latency --json") from None
+
+
 def _ratios(result: dict[str, Any]) -> Iterator[tuple[str, tuple[float, list[float] | None]]]:
+    reference = result["grid"]["reference"]
     for group in result["groups"]:
         cells = [("cold start", group["cold"]), *((cell["cell"], cell["rows"]) for cell in group["cells"])]
         for label, rows in cells:
             for row in rows:
                 for key in ("ratio", "cpu_ratio"):
-                    if key in row:
+                    if key in row and row["contender"] != reference:
                         where = f"{row['contender']}, {label}, {group['threads']} threads, {key.replace('_', ' ')}"
                         yield where, (row[key], row[f"{key}_interval"])

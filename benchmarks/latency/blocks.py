@@ -5,7 +5,6 @@ A block is the unit that is kept, so that a run that was broken off goes on wher
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import statistics
@@ -76,6 +75,7 @@ class Block:
             for contender in contenders:
                 if (process := self._begin(contender)) is not None:
                     processes.append(process)
+                    self._attempt(process, self._prepare)
                 advance(1)
             for _ in range(self._grid.rounds):
                 self._probed.append(self._probe())
@@ -99,7 +99,6 @@ class Block:
             run["failed"] = str(error)
             return None
         run["cold"] = process.first
-        self._attempt(process, self._prepare)
         return process
 
     def _attempt(self, process: Process, work: Callable[..., None], *given: Any) -> None:
@@ -116,15 +115,17 @@ class Block:
         for number, cell in enumerate(self._grid.cells):
             if self._start == 0:
                 process.ask("outputs", number, str(self._outputs(process.name, number)))
-            self._runs[process.name]["cells"][cell.label] = {"calls": [], "made": 0, "joules": {}}
+            self._runs[process.name]["cells"][cell.label] = {"calls": [], "made": 0, "joules": None}
 
     def _visit(self, process: Process, cell: int) -> None:
         time.sleep(PAUSE)
         kept = self._runs[process.name]["cells"][self._grid.cells[cell].label]
         before = self._energy.joules()
         answer = process.ask("visit", cell, self._grid.visit)
-        for domain, joules in joules_between(before, self._energy.joules()).items():
-            kept["joules"][domain] = kept["joules"].get(domain, 0.0) + joules
+        spent = joules_between(before, self._energy.joules())
+        # A domain that was lost on the way is not there at all: a part of the joules would look like all.
+        so_far = dict.fromkeys(spent, 0.0) if kept["joules"] is None else kept["joules"]
+        kept["joules"] = {domain: joules + spent[domain] for domain, joules in so_far.items() if domain in spent}
         kept["made"] += answer["made"]
         kept["calls"] += answer["calls"]
 
@@ -134,19 +135,21 @@ class Block:
         self._runs[process.name]["memory"] = process.ask("memory") | memory
 
     def _probe(self) -> dict[str, float]:
+        time.sleep(PAUSE)
         found = [self._probes.run() for _ in range(_PROBES)]
         return {key: statistics.median(each[key] for each in found) for key in found[0]}
 
     def _outputs(self, name: str, cell: int) -> Path:
         number = [each.name for each in self._grid.contenders].index(name)
-        return self._folder / f"outputs-{number}-{cell}.npz"
+        return self._folder / f"outputs-{self._threads}-{number}-{cell}.npz"
 
     def _compare(self) -> None:
+        if self._runs[self._grid.reference]["failed"] is not None:
+            return
         for number, cell in enumerate(self._grid.cells):
-            with contextlib.suppress(OSError):  # a reference that failed wrote none
-                truth = read_outputs(self._outputs(self._grid.reference, number))
-                for contender in self._grid.contenders:
-                    run = self._runs[contender.name]
-                    if run["failed"] is None:
-                        found = read_outputs(self._outputs(contender.name, number))
-                        run["outputs"][cell.label] = compare(truth, found)
+            truth = read_outputs(self._outputs(self._grid.reference, number))
+            for contender in self._grid.contenders:
+                run = self._runs[contender.name]
+                if run["failed"] is None:
+                    found = read_outputs(self._outputs(contender.name, number))
+                    run["outputs"][cell.label] = compare(truth, found)

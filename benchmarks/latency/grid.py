@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartrt.errors import OptionError
+from smartrt.fusion import Weights
 from smartrt.index import IndexOptions
 from smartrt.search import SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from smartrt.manifest import Side
+    from smartrt.manifest import Manifest, Side
 
 _INT16, _EXACT = IndexOptions(), SearchOptions()
 _LARGEST = {"batch": 1024, "tokens": 32768, "side of an image": 8192}
@@ -79,7 +80,7 @@ class Contender:
         options: Of the engine, threads excepted.
         stored: How the corpus is kept. PyTorch keeps it in float32.
         search: How the corpus is searched. PyTorch ranks all of it.
-        pooled, late: Weights of the two terms; late 0 is the plain single-vector search.
+        late: Weight of late interaction instead of the bundle's own; 0 is the plain search by one vector.
     """
 
     name: str
@@ -90,8 +91,12 @@ class Contender:
     options: dict[str, Any] = field(default_factory=dict)
     stored: IndexOptions = _INT16
     search: SearchOptions = _EXACT
-    pooled: float = 1.0
-    late: float = 1.0
+    late: float | None = None
+
+    def weights(self, manifest: Manifest) -> Weights:
+        """Of the two terms; `manifest` is the bundle's."""
+        scoring = manifest.scoring
+        return Weights(scoring.pooled_weight, scoring.late_weight if self.late is None else self.late)
 
     def search_with(self, threads: int) -> SearchOptions:
         """How the corpus is searched by so many threads."""
@@ -148,8 +153,13 @@ class Grid:
         if self.reference not in names:
             raise OptionError(f"the reference {self.reference!r} is no contender; there are: {', '.join(names)}")
         for contender in self.contenders:
+            if "threads" in contender.options:
+                raise OptionError(f"{contender.name} has an option threads: the grid's thread counts are for all alike")
             if contender.kind and self.source is None:
                 raise OptionError(f"{contender.name} needs the checkpoint it runs: give --source")
+        self._check_counts()
+
+    def _check_counts(self) -> None:
         counts = {"starts": self.starts, "rounds": self.rounds, "corpus": self.corpus} | {
             f"thread count {count}": count for count in self.threads
         }

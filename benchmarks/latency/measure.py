@@ -2,89 +2,100 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import functools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smartrt import strict_json
 from smartrt.bundle import Bundle
 from smartrt.encoder import Encoder
 from smartrt.errors import OptionError
-from smartrt.files import replace_file
+from smartrt.export.measure import streamed
 
-from ..machine import describe
+from ..accuracy.contenders import Contender as Encoded
+from ..accuracy.contenders import EngineOptions
+from ..machine import code_sha256, describe
 from ..pytorch import check_kind, check_source
+from ..scoring.probes import blas_threads
 from ..sensors import Energy, machine_state
 from .blocks import Block
 from .summary import INTERVAL, summarise
 from .workload import Workload, check_cells
 
 if TYPE_CHECKING:
+    from smartrt.evaluation.quality import Encodes
     from smartrt.export.build import Bar
+    from smartrt.manifest import Manifest
 
-    from .grid import Grid
+    from ..accuracy.encoded import EncodedCache
+    from ..kept import Kept
+    from .grid import Contender, Grid
 
 
 def check(grid: Grid) -> None:
     """Refuse a grid that cannot be measured, before anything is.
 
+    Every bundle is opened on its engine and device, every shape tried on its tokenizer and image rules.
+
     Raises:
         BundleError: A bundle is missing or damaged.
         DeviceError: A device does not load.
+        EngineError: This NumPy has no OpenBLAS, whose threads the probes can set.
         MissingDependencyError: An engine, PyTorch or a compiler is not installed.
         OptionError: The bundles came from different checkpoints, or a cell does not suit them.
         ExportError: The checkpoint cannot be found.
     """
+    with blas_threads(1):
+        pass
     for contender in grid.contenders:
         if contender.kind:
             check_kind(contender.kind, contender.device)
-            check_source(str(grid.source), Bundle.open(contender.bundle, verify=False).manifest)
-    seen: dict[tuple[str, str, str], Encoder] = {}
+            check_source(str(grid.source), _manifest(contender))
+    # PyTorch needs no engine, but somebody has to count tokens: all have one tokenizer.
+    opened = [each for each in grid.contenders if each.kind is None] or [replace(grid.contenders[0], device="cpu")]
+    for contender in {repr((each.bundle, each.engine, each.device, each.options)): each for each in opened}.values():
+        options = contender.options
+        with Encoder.open(contender.bundle, engine=contender.engine, device=contender.device, **options) as encoder:
+            check_cells(encoder, grid.cells)
     weights: dict[str, str] = {}
     for contender in grid.contenders:
-        key = (str(contender.bundle), contender.engine, contender.device if contender.kind is None else "cpu")
-        if key not in seen:
-            with Encoder.open(contender.bundle, engine=key[1], device=key[2], **contender.options) as encoder:
-                check_cells(encoder, grid.cells)
-            seen[key] = encoder
-        weights.setdefault(seen[key].bundle.manifest.source.weights_sha256, contender.name)
+        weights.setdefault(_manifest(contender).source.weights_sha256, contender.name)
     if len(weights) > 1:
         names = " and ".join(list(weights.values())[:2])
         raise OptionError(f"{names} came from different checkpoints: their outputs cannot be compared")
 
 
-def measure(grid: Grid, bar: Bar, *, keep: Path | None = None) -> dict[str, Any]:
+def measure(grid: Grid, bar: Bar, *, keep: Kept | None = None, cache: EncodedCache | None = None) -> dict[str, Any]:
     """Measure a grid that passed `check`.
 
     Args:
         grid: What is measured.
         bar: Makes a progress bar.
         keep: Where each block is kept as soon as it is done, and looked for before it is measured.
+        cache: Of encoded texts, for the corpus.
 
     Returns:
         JSON-ready: machine, sensors, grid, corpus, and `summary.summarise`.
     """
     with tempfile.TemporaryDirectory(prefix="smartrt-") as scratch, Energy.open() as energy:
         folder = Path(scratch)
-        reference = next(each for each in grid.contenders if each.name == grid.reference)
-        ours = next((each for each in grid.contenders if each.kind is None), reference)
-        with Encoder.open(ours.bundle, engine=ours.engine, verify=False, **ours.options) as encoder:
-            with bar("corpus", grid.corpus) as shown:
-                workload = Workload.make(encoder, grid.cells, grid.corpus, folder, shown.advance)
-            made_by = encoder.bundle.manifest.name
+        workload, made_by = _workload(grid, folder, bar, cache)
         machine = describe() | {"state": machine_state()}
         blocks = []
         with bar("latency", grid.visits) as shown:
             for start in range(grid.starts):
                 for threads in grid.threads:
-                    block = _kept(keep, grid, threads, start)
+                    about = _about(grid, threads, start)
+                    block = keep.get(f"latency-{threads}-{start}", about) if keep else None
                     if block is None:
                         block = Block(grid, threads, start, folder, energy).run(shown.advance)
-                        _keep(keep, grid, threads, start, block)
+                        if keep:
+                            keep.put(f"latency-{threads}-{start}", about, block)
+                        block["kept"] = False
                     else:
                         shown.advance(grid.visits // (grid.starts * len(grid.threads)))
+                        block["kept"] = True
                     blocks.append(block)
         # Last: a sensor that failed on the way is absent, and no total is made without it.
         sensors = {
@@ -123,26 +134,38 @@ def problems(result: dict[str, Any]) -> list[str]:
     return found
 
 
-def _path(keep: Path, grid: Grid, threads: int, start: int) -> Path:
-    """A block's file. Its name holds a hash of all that a block depends on; a changed grid has other blocks."""
-    about = grid.to_json() | {"threads": threads, "starts": 0, "start": start}
-    about["bundles"] = [Bundle.open(each.bundle, verify=False).identity for each in grid.contenders]
+def _workload(grid: Grid, folder: Path, bar: Bar, cache: EncodedCache | None) -> tuple[Workload, str]:
+    """The inputs, and the name of the bundle that encoded the corpus: the first that is a contender."""
+    ours = next((each for each in grid.contenders if each.kind is None), grid.contenders[0])
+    bundle = Bundle.open(ours.bundle)
+    how = EngineOptions(ours.engine, "cpu" if ours.kind else ours.device, options=ours.options)
+    with (
+        Encoder.from_bundle(bundle, engine=how.engine, device=how.device, **how.options) as encoder,
+        bar("corpus", grid.corpus) as shown,
+    ):
+        encode: Encodes = streamed(encoder, shown.advance)
+        identity = Encoded.of_bundle(bundle, how).decides
+        if cache is not None and identity is not None:
+            encode = functools.partial(cache.encode, identity, encode)
+        return Workload.make(encoder, encode, grid.cells, grid.corpus, folder), bundle.manifest.name
+
+
+def _about(grid: Grid, threads: int, start: int) -> dict[str, Any]:
+    """All that a block depends on: a changed grid, bundle, machine or program has other blocks.
+
+    How many starts there are in all is not among it: a longer run goes on from a shorter one.
+    """
     machine = describe()
-    about |= {key: machine[key] for key in ("smartrt", "python", "cpu", "cores", "libraries")}
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    return keep / f"latency-{threads}-{start}-{digest[:16]}.json"
+    return grid.to_json() | {
+        "threads": threads,
+        "starts": None,
+        "start": start,
+        "bundles": [Bundle.open(each.bundle, verify=False).identity for each in grid.contenders],
+        "machine": {key: machine[key] for key in ("smartrt", "python", "cpu", "cores", "libraries")},
+        "gpus": [gpu["name"] for gpu in machine_state()["gpus"] if isinstance(gpu, dict)],
+        "code": code_sha256(),
+    }
 
 
-def _kept(keep: Path | None, grid: Grid, threads: int, start: int) -> dict[str, Any] | None:
-    if keep is None:
-        return None
-    path = _path(keep, grid, threads, start)
-    if not path.exists():
-        return None
-    block: dict[str, Any] = strict_json.load(path)
-    return block
-
-
-def _keep(keep: Path | None, grid: Grid, threads: int, start: int, block: dict[str, Any]) -> None:
-    if keep is not None:
-        replace_file(_path(keep, grid, threads, start), json.dumps(block).encode())
+def _manifest(contender: Contender) -> Manifest:
+    return Bundle.open(contender.bundle, verify=False).manifest

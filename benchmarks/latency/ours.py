@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from smartrt.compression.apply import compress
 from smartrt.documents import Documents
 from smartrt.encoder import Encoder
-from smartrt.fusion import Weights, unit
+from smartrt.fusion import unit
 from smartrt.scoring.storage import store
 from smartrt.search import search
 from smartrt.types import Embeddings
@@ -37,6 +37,7 @@ class Ours:
     def __init__(self, contender: Contender, encoder: Encoder, threads: int, clock: Clock) -> None:
         self._contender = contender
         self._encoder = encoder
+        self._weights = contender.weights(encoder.bundle.manifest)
         self._threads = threads
         self._clock = clock
         self._documents: Documents | None = None
@@ -70,10 +71,8 @@ class Ours:
             if self._matrix is not None:
                 tokens, _ = compress(queries.tokens, 1, kept.projection, kept.dim, self._matrix)
                 queries = Embeddings(queries.pooled, tokens, queries.truncated)
-            found = search(
-                queries, [self._documents], k=K, options=self._contender.search_with(self._threads),
-                weights=Weights(self._contender.pooled, self._contender.late),
-            )  # fmt: skip
+            options = self._contender.search_with(self._threads)
+            found = search(queries, [self._documents], k=K, weights=self._weights, options=options)
             return [[(place.position, place.score) for place in row] for row in found]
 
     def close(self) -> None:

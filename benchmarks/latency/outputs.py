@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
     from .grid import Contender
 
-_ROUNDING = {"float32": 0.9999, "bfloat16": 0.99, "float16": 0.995}
-"""Least mean cosine between two sets of vectors of one model, whose arithmetic is of these types."""
+_ERRORS = {"float32": (1e-4, 1e-3), "float16": (5e-3, 2e-2), "bfloat16": (1e-2, 5e-2)}
+"""What 1 less the cosine with exact vectors may be, on average and of a single vector, by the type of products."""
 
-_MARGIN = 0.01
-"""What a mean cosine may lie below the 1st percentile that a bundle recorded when it was exported: other texts."""
+_OTHER_TEXTS = (2.0, 3.0)
+"""How many times what a quantised bundle recorded at its export, over other texts: its 1st percentile for the average,
+its worst for a single vector."""
 
+_PARTS = ("pooled", "token")
 _STORED = 0.02
 """What keeping documents in int8 may move a score by, and more."""
 
@@ -63,8 +65,9 @@ def compare(truth: Outputs, found: Outputs) -> dict[str, Any]:
     if truth.pooled.shape != found.pooled.shape or not np.array_equal(truth.offsets, found.offsets):
         shapes = [f"{len(each.pooled)} items of {len(each.values)} tokens" for each in (found, truth)]
         return {"problem": f"{shapes[0]}, the reference has {shapes[1]}"}
-    if not (np.isfinite(found.pooled).all() and np.isfinite(found.values).all()):
-        return {"problem": "NaN or infinity"}
+    for each, whose in ((truth, "the reference has NaN or infinity"), (found, "NaN or infinity")):
+        if not all(np.isfinite(part).all() for part in (each.pooled, each.values, each.score)):
+            return {"problem": whose}
     pooled, tokens = _cosines(truth.pooled, found.pooled), _cosines(truth.values, found.values)
     result: dict[str, Any] = {
         "problem": None,
@@ -80,29 +83,33 @@ def compare(truth: Outputs, found: Outputs) -> dict[str, Any]:
 
 
 def disagreement(compared: dict[str, Any], contender: Contender, reference: Contender) -> str | None:
-    """Why the row of a contender is wrong; None if its outputs are as near as its types allow."""
+    """Why the row of a contender is wrong; None if its outputs are as near the reference's as both types allow."""
     if compared["problem"]:
         return f"wrong outputs: {compared['problem']}"
-    limits = _limits(contender)
-    for part, least in limits.items():
-        if not compared[f"{part}_cosine"] >= least:
-            return f"wrong outputs: mean {part} cosine {compared[f'{part}_cosine']:.4f}, at least {least:.4f} is right"
-    alike = _scores_alike(contender, reference)
+    own, other = _errors(contender), _errors(reference)
+    for key, error in own.items():
+        # Angles add: two contenders that are each so far from the truth are this far from one another.
+        least = 1 - (math.sqrt(error) + math.sqrt(other[key])) ** 2
+        if not compared[key] >= least:
+            part, _, end = key.partition("_cosine")
+            which = f"{'lowest' if end else 'mean'} {part} cosine"
+            return f"wrong outputs: {which} {compared[key]:.4f}, at least {least:.4f} is right"
+    alike = _weights_alike(contender, reference)
     if "score_error" in compared and alike:
-        # Vectors of cosine c are sqrt(2 - 2c) apart: a product with a unit vector moves by no more.
-        most = _STORED + sum(alike) * math.sqrt(2 - 2 * min(limits.values()))
+        # Vectors of cosine 1 - e are sqrt(2 e) apart: a product with a unit vector moves by no more.
+        apart = sum(math.sqrt(2 * max(each["pooled_cosine"], each["token_cosine"])) for each in (own, other))
+        most = _STORED + sum(alike) * apart
         if compared["score_error"] is None or not compared["score_error"] <= most:
             return f"wrong scores: off by {compared['score_error'] or 'every one'}, at most {most:.3f} is right"
     return None
 
 
-def _scores_alike(contender: Contender, reference: Contender) -> tuple[float, float] | None:
+def _weights_alike(contender: Contender, reference: Contender) -> tuple[float, float] | None:
     """The weights, if both score the same way: those that weigh or compress otherwise differ by design."""
-    ways = [
-        (each.pooled, each.late, each.search.fusion, each.stored.pooling, each.stored.dim)
-        for each in (contender, reference)
-    ]
-    return (contender.pooled, contender.late) if ways[0] == ways[1] and contender.search.fusion == "sum" else None
+    weights, theirs = (each.weights(Bundle.open(each.bundle, verify=False).manifest) for each in (contender, reference))
+    ways = {(each.search.fusion, each.stored.pooling, each.stored.dim) for each in (contender, reference)}
+    alike = weights == theirs and len(ways) == 1 and contender.search.fusion == "sum"
+    return (weights.pooled, weights.late) if alike else None
 
 
 def _score_error(truth: Outputs, found: Outputs) -> float | None:
@@ -116,13 +123,18 @@ def _score_error(truth: Outputs, found: Outputs) -> float | None:
     return round(max(apart), 6) if apart else None
 
 
-def _limits(contender: Contender) -> dict[str, float]:
-    """Least mean cosines with float32. A quantised bundle recorded its own when it was exported."""
+def _errors(contender: Contender) -> dict[str, float]:
+    """By the cosines of `compare`, how far from 1 each may be. A quantised bundle recorded its own at its export."""
     if contender.kind:
-        return dict.fromkeys(("pooled", "token"), _ROUNDING[KINDS[contender.kind].dtype])
+        mean, single = _ERRORS[KINDS[contender.kind].dtype]
+        return {f"{part}_cosine{end}": error for part in _PARTS for end, error in (("", mean), ("_min", single))}
     verified = Bundle.open(contender.bundle, verify=False).manifest.verified
-    recorded = {"pooled": verified.pooled.percentile_1, "token": verified.token.percentile_1}
-    return {part: min(_ROUNDING["float32"], cosine - _MARGIN) for part, cosine in recorded.items()}
+    mean, single = _ERRORS["float32"]
+    found = {}
+    for part, recorded in zip(_PARTS, (verified.pooled, verified.token), strict=True):
+        found[f"{part}_cosine"] = mean + _OTHER_TEXTS[0] * (1 - recorded.percentile_1)
+        found[f"{part}_cosine_min"] = single + _OTHER_TEXTS[1] * (1 - recorded.min)
+    return found
 
 
 def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,10 @@ _MODULE = "smartrt.benchmarks.latency.worker"
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 _PATIENCE = 900.0
 """Seconds until a process that says nothing counts as lost; compiling a large model takes minutes."""
+
+
+_ENDING = 30.0
+"""Seconds that a process may take to end: one with much memory takes some."""
 
 
 class Process:
@@ -48,13 +54,22 @@ class Process:
         pools = dict.fromkeys(_POOLS, str(threads)) | {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
         complaint = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
         began = time.perf_counter()
-        child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
-            [sys.executable, "-W", "ignore", "-m", _MODULE, json.dumps(request)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaint, env=os.environ | pools,
-        )  # fmt: skip
+        try:
+            child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+                [sys.executable, "-W", "ignore", "-m", _MODULE, json.dumps(request)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaint, env=os.environ | pools,
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            complaint.close()
+            raise EngineError(f"no process could be started: {error.strerror}") from None
         process = cls(child, complaint, contender.name)
-        answer = process._answer()
-        process.first = {"wall_s": time.perf_counter() - began} | answer
+        try:
+            process.first = process._answer()
+        except BaseException:  # an interruption leaves no process behind
+            process.stop()
+            raise
+        process.first |= {"wall_s": time.perf_counter() - began}
         return process
 
     @property
@@ -76,7 +91,9 @@ class Process:
         return self._answer()
 
     def stop(self) -> None:
-        """End the process, however it is."""
+        """End the process and all that it started, compilers and their workers among them."""
+        with contextlib.suppress(ProcessLookupError):  # it leads a group of its own (`start`), unless nothing is left
+            os.killpg(self._child.pid, signal.SIGKILL)
         self._child.kill()
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout, self._complaint):
@@ -95,18 +112,22 @@ class Process:
         assert self._child.stdout is not None  # noqa: S101  (it was opened as a pipe)
         with selectors.DefaultSelector() as ready:
             ready.register(self._child.stdout, selectors.EVENT_READ)
-            line = self._child.stdout.readline() if ready.select(_PATIENCE) else b""
+            if not ready.select(_PATIENCE):
+                raise self._lost(f"no answer in {_PATIENCE:.0f} seconds")
+            line = self._child.stdout.readline()
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
             raise self._lost() from None
         return answer
 
-    def _lost(self) -> EngineError:
-        try:
-            reason = f"exit code {self._child.wait(1)}"
-        except subprocess.TimeoutExpired:
-            reason = f"no answer in {_PATIENCE:.0f} seconds"
+    def _lost(self, reason: str | None = None) -> EngineError:
+        """The error for a process that is silent (the `reason`), or has closed its output and is about to end."""
+        if reason is None:
+            try:
+                reason = f"exit code {self._child.wait(_ENDING)}"
+            except subprocess.TimeoutExpired:
+                reason = "it closed its output and went on"
         self._complaint.seek(0)
         if lines := self._complaint.read().decode(errors="replace").strip().splitlines():
             reason += f": {lines[-1][:300]}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from smartrt.cli.terminal import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _HEAD = ["", "p50 ms", "p90", "p95", "p99", "CPU ms", "items/s", "ratio", "interval", "CPU ratio", "interval"]
 _COLD = ["cold start", "wall s", "CPU s", "ratio", "interval", "peak MiB", "at the end", "on the device"]
@@ -28,12 +28,16 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         yield from _aligned([_COLD, *map(_cold, group["cold"])])
         for cell in group["cells"]:
             yield from _aligned([[cell["cell"], *_HEAD[1:]], *map(_row, cell["rows"])])
-            yield from _aligned(_stages(cell["rows"]))
-    domains = ", ".join(result["sensors"]["domains"])
-    yield f"energy: {domains}" if domains else "energy: not measured"
+            yield from (f"  {row['contender']}: {row['message']}" for row in cell["rows"] if _unsure(row))
+            yield from _aligned(_parts(cell["rows"], "stages, p50 ms", _stages))
+            yield from _aligned(_parts(cell["rows"], "joules a call", _joules))
+    if not result["sensors"]["domains"]:
+        yield "energy: not measured"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    if not rows:
+        return
     # A row that says why it has no numbers is longer than the table: it takes no part in its widths.
     whole = [row for row in rows if len(row) == len(rows[0])]
     yield from (f"  {line}" for line in table(whole, right=frozenset(range(1, len(rows[0])))))
@@ -64,11 +68,27 @@ def _ratio(row: dict[str, Any], key: str) -> list[str]:
     return [f"{row[key]:.2f}x", "" if limits is None else f"{limits[0]:.2f}-{limits[1]:.2f}"]
 
 
-def _stages(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
-    good = [row for row in rows if row["status"] == "ok"]
-    names = list(dict.fromkeys(stage for row in good for stage in row["stages"]))
-    found = [["  stages, p50 ms", *names]]
-    for row in good:
-        cells = [f"{row['stages'][name]['p50_ms']:.2f}" if name in row["stages"] else "" for name in names]
-        found.append([f"  {row['contender']}", *cells])
-    return found
+def _unsure(row: dict[str, Any]) -> bool:
+    """Whether a row has times and something to be said of them."""
+    return row["status"] == "ok" and row["message"] is not None
+
+
+def _parts(
+    rows: Sequence[dict[str, Any]], title: str, of: Callable[[dict[str, Any]], dict[str, str]]
+) -> list[list[str]]:
+    """A table of what each good row has parts of; empty if none has."""
+    found = {row["contender"]: of(row) for row in rows if row["status"] == "ok"}
+    names = list(dict.fromkeys(name for parts in found.values() for name in parts))
+    if not names:
+        return []
+    lines = [[f"  {contender}", *(parts.get(name, "") for name in names)] for contender, parts in found.items()]
+    return [[f"  {title}", *names], *lines]
+
+
+def _stages(row: dict[str, Any]) -> dict[str, str]:
+    return {name: f"{stage['p50_ms']:.2f}" for name, stage in row["stages"].items()}
+
+
+def _joules(row: dict[str, Any]) -> dict[str, str]:
+    joules = row["joules"]
+    return {domain: f"{value:.4g}" for domain, value in joules.items()} if isinstance(joules, dict) else {}

@@ -23,7 +23,8 @@ _ENOUGH = {"p50": 1, "p90": 10, "p95": 20, "p99": 100}
 """Calls below which a percentile would be the maximum under another name."""
 
 INTERVAL = (
-    "95 % interval of the same ratio in another run like this one, from the differences between starts: "
+    "95 % interval of the same ratio in another run like this one, on this machine and as busy, from the differences "
+    "between starts: "
     "exp(m +- t * s * sqrt(2 / starts)), m and s being mean and standard deviation of the logarithm over the starts"
 )
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131)
@@ -39,6 +40,7 @@ def summarise(grid: Grid, blocks: Sequence[dict[str, Any]]) -> list[dict[str, An
         groups.append({
             "threads": threads,
             "starts": len(mine),
+            "kept": sum(block["kept"] for block in mine),
             "load": [block["load"] for block in mine],
             "probes": moved,
             "noisy": any(probe["moved"] > STEADY for probe in moved.values()),
@@ -127,7 +129,8 @@ def _times(name: str, cell: Cell, blocks: Sequence[dict[str, Any]]) -> dict[str,
     walls = np.array([call["whole"][0] for call in calls]) * 1e3
     stages = [stage for stage in dict.fromkeys(key for call in calls for key in call) if stage != "whole"]
     made = sum(each["made"] for each in visited)
-    joules = {domain: sum(each["joules"].get(domain, 0.0) for each in visited) for domain in visited[0]["joules"]}
+    domains = [domain for domain in visited[0]["joules"] if all(domain in each["joules"] for each in visited)]
+    joules = {domain: sum(each["joules"][domain] for each in visited) for domain in domains}
     return {
         "calls": len(calls),
         **{

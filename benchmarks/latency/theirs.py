@@ -14,6 +14,7 @@ from .ours import K
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from smartrt.fusion import Weights
     from smartrt.manifest import Side
     from smartrt.types import Embeddings
 
@@ -28,9 +29,10 @@ _CHUNK = 128
 class Theirs:
     """A model, and the corpus in float32, padded once. Make one with `open`."""
 
-    def __init__(self, contender: Contender, model: PyTorch, clock: Clock) -> None:
+    def __init__(self, contender: Contender, model: PyTorch, weights: Weights, clock: Clock) -> None:
         self._contender = contender
         self._model = model
+        self._weights = weights
         self._clock = clock
         self._pooled = torch.empty(0)
         self._chunks: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -40,8 +42,11 @@ class Theirs:
         """Load the checkpoint; the bundle says prompts and lengths."""
         torch.set_num_threads(threads)
         manifest = Bundle.open(contender.bundle, verify=False).manifest
-        model = open_pytorch(str(source), str(contender.kind), manifest, device=contender.device, clock=clock)
-        return cls(contender, model, clock)
+        # Whether the checkpoint is the bundle's was compared before: hashing it is no part of a cold start.
+        model = open_pytorch(
+            str(source), str(contender.kind), manifest, device=contender.device, clock=clock, checked=True
+        )
+        return cls(contender, model, contender.weights(manifest), clock)
 
     def load(self, corpus: Embeddings) -> None:
         """Put the corpus on the device."""
@@ -66,9 +71,9 @@ class Theirs:
             pooled = torch.nn.functional.normalize(torch.from_numpy(queries.pooled).to(device), dim=-1) @ self._pooled.T
             answers = []
             for row, tokens in enumerate(queries.tokens):
-                scores = self._contender.pooled * pooled[row]
-                if self._contender.late:
-                    scores = scores + self._contender.late * self._late(torch.from_numpy(tokens).to(device))
+                scores = self._weights.pooled * pooled[row]
+                if self._weights.late:
+                    scores = scores + self._weights.late * self._late(torch.from_numpy(tokens).to(device))
                 best = torch.sort(scores, descending=True, stable=True)
                 answers.append(list(zip(best.indices[:K].tolist(), best.values[:K].tolist(), strict=True)))
             return answers

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smartrt.errors import OptionError, TruncationWarning
+from smartrt.errors import InputError, OptionError, TruncationWarning
 from smartrt.evaluation.stdlib_set import stdlib_set
 from smartrt.items import parse_item
 from smartrt.types import Embeddings, TokenStates
@@ -18,10 +18,11 @@ from smartrt.types import Embeddings, TokenStates
 from ..preprocess import page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from smartrt.encoder import Encoder
+    from smartrt.evaluation.quality import Encodes
 
     from .grid import Cell
 
@@ -37,20 +38,18 @@ class Workload:
     corpus: Embeddings
 
     @classmethod
-    def make(
-        cls, encoder: Encoder, cells: Sequence[Cell], corpus: int, folder: Path, advance: Callable[[int], None]
-    ) -> Workload:
+    def make(cls, encoder: Encoder, encode: Encodes, cells: Sequence[Cell], corpus: int, folder: Path) -> Workload:
         """Make the inputs, and write them to `folder` as well.
 
         Texts are words of the standard library's documentation, as many as make exactly the tokens of the cell: no
         contender pads. Each text of a batch is another one.
 
         Args:
-            encoder: Its tokenizer counts; its vectors of the corpus are what all contenders rank, each in its own type.
+            encoder: Its tokenizer counts.
+            encode: Gives the vectors of the corpus that all contenders rank, each in its own type.
             cells: What is measured.
             corpus: Documents; fewer if the standard library has fewer.
             folder: An existing directory.
-            advance: Called with the number of documents that were encoded.
 
         Raises:
             OptionError: A cell does not suit the bundle: too few or too many tokens, or it takes no images.
@@ -58,13 +57,9 @@ class Workload:
         vocabulary = _words()
         made = [_items(encoder, cell, vocabulary, number, folder) for number, cell in enumerate(cells)]
         texts = [record.text for record in stdlib_set(1, corpus).documents]
-        parts = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # the result counts them
-            for part in encoder.embed(texts, side="document"):
-                parts.append(part)
-                advance(len(part))
-        embedded = Embeddings.concatenate(parts)
+            embedded = encode(texts, "document")
         np.savez(
             folder / _CORPUS, pooled=embedded.pooled, values=embedded.tokens.values, offsets=embedded.tokens.offsets
         )
@@ -95,6 +90,11 @@ def check_cells(encoder: Encoder, cells: Sequence[Cell]) -> None:
     for cell in cells:
         if cell.pixels and manifest.images is None:
             raise OptionError(f"{manifest.name} takes no images: {cell.label} cannot be measured")
+        if cell.pixels:
+            try:
+                encoder.check({"image": page(*cell.pixels)}, cell.side, cell.label)
+            except InputError as error:
+                raise OptionError(f"{cell.label}: {error}") from None
         if cell.tokens is None:
             continue
         least, most = _count(encoder, cell, "a"), encoder.backbone.max_length
@@ -113,13 +113,25 @@ def _words() -> list[str]:
 
 def _items(encoder: Encoder, cell: Cell, words: Sequence[str], number: int, folder: Path) -> list[Any]:
     if cell.pixels is None:
-        return [_text(encoder, cell, words, random.Random(f"{number} {row}")) for row in range(cell.batch)]  # noqa: S311  (inputs, no secrets)
+        return _texts(encoder, cell, words, random.Random(number))  # noqa: S311  (inputs, no secrets)
     items = []
     for row in range(cell.batch):
         path = folder / f"page-{number}-{row}.jpg"
         path.write_bytes(page(*cell.pixels, seed=row))
         items.append({"image": str(path)})
     return items
+
+
+def _texts(encoder: Encoder, cell: Cell, words: Sequence[str], rng: random.Random) -> list[str]:
+    """A batch of texts, all different: a bundle encodes equal ones once, PyTorch as often as they come."""
+    texts: dict[str, None] = {}
+    for _ in range(_TRIES + 2 * cell.batch):
+        texts[_text(encoder, cell, words, rng)] = None
+        if len(texts) == cell.batch:
+            return list(texts)
+    raise OptionError(
+        f"{cell.label}: there are no {cell.batch} different texts of {cell.tokens} tokens; ask for longer"
+    )
 
 
 def _text(encoder: Encoder, cell: Cell, words: Sequence[str], rng: random.Random) -> str:
@@ -133,6 +145,10 @@ def _text(encoder: Encoder, cell: Cell, words: Sequence[str], rng: random.Random
             return text
         # A word has a token at least and seldom four: far from the end many go in at once.
         longer = " ".join([text, *rng.choices(words, k=max(1, (wanted - count) // 4))])
+        if _count(encoder, cell, longer) > wanted:
+            # Then one alone, whichever is short enough, each text in an order of its own.
+            every = (f"{text} {word}" for word in rng.sample(["a", *words], len(words) + 1))
+            longer = next((each for each in every if _count(encoder, cell, each) <= wanted), longer)
         if (found := _count(encoder, cell, longer)) <= wanted:
             text, count = longer, found
     raise OptionError(f"{cell.label}: no text of exactly {wanted} tokens was found; choose another length")
