@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from smartrt.cli.options import Parser
 
-from .commands import accuracy, coldstart, latency, maxsim, precision, preprocess, sets, study, toy, wins
+from .commands import accuracy, coldstart, latency, maxsim, precision, preprocess, sets, study, tables, toy, wins
 
 if TYPE_CHECKING:
     import argparse
