@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PAUSE = 0.05
 """Seconds before each visit: threads of the process before have stopped spinning then."""
 
-_PROBES = 3  # of each kind a time; the median counts, for one alone may be hit by anything
+_PROBES = 9  # of each kind a time; the median counts: one takes milliseconds, and anything may hit it
 
 
 class Block:

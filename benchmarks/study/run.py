@@ -16,6 +16,7 @@ from ..accuracy.contenders import Contender, EngineOptions
 from ..accuracy.names import HYBRID
 from ..kept import Kept
 from ..latency import measure as latency
+from ..machine import code_sha256
 from ..pytorch import check_kind, check_source
 from ..sets import SETS, make_set, open_set
 from .config import accuracy_name, encoder_label, measured_kind
@@ -96,6 +97,7 @@ class Study:
             "sets": [set_sha256(data) for data in self._sets],
             "baseline": options.baseline,
             "stored": dict(options.stored_of),
+            "code": code_sha256(),
         }
         result: dict[str, Any] | None = self._kept.get("accuracy", about)
         if result is None:
