@@ -72,7 +72,9 @@ def worth() -> str:
     text = resources.files("smartrt.benchmarks").joinpath("results/accuracy_minilm.json").read_text(encoding="utf-8")
     parts = []
     for result in json.loads(text)["results"]:
-        systems = result["systems"]
+        first = result["systems"][0]["encoder"]
+        rows = [row for row in result["systems"] if row["encoder"] in (first, None) and row["stored"] is None]
+        systems = {row["system"]: row for row in rows}
         low, high = systems["hybrid"]["interval"]
         noise = " (hybrid - pooled is noise here)" if low <= 0 <= high else ""
         scores = " / ".join(f"{systems[name]['ndcg@10']:.3f}" for name in (*_SYSTEMS, "bm25"))

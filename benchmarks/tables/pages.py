@@ -1,6 +1,7 @@
 """Which table stands on which page. `smartrt bench tables` writes them, `--check` compares.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; whatever was there is replaced.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; whatever was there is replaced. The default suite
+has a page and a picture of its own; the page is compared, the picture, whose bytes are matplotlib's, is drawn with it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from smartrt.errors import InputError
 from smartrt.files import replace_file
 
+from ..study.figure import draw
+from ..study.page import render
 from . import encoding, finding, scoring, study
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ TABLES: dict[tuple[str, str], tuple[str, Table]] = {
 }
 """By page and name of the table: its result, and what makes rows of it."""
 
+STUDY, STUDY_PAGE, STUDY_PICTURE = "study_minilm", "docs/study_minilm.html", "docs/study_minilm.png"
+
 
 def written(root: Path) -> dict[Path, str]:
     """Every page as it should be.
@@ -67,7 +72,8 @@ def written(root: Path) -> dict[Path, str]:
     for (page, name), (result, make) in TABLES.items():
         path = root / page
         text = pages.get(path) or _read(path)
-        pages[path] = put(text, name, make(json.loads(_read(root / RESULTS / f"{result}.json"))), page)
+        pages[path] = put(text, name, make(_result(root, result)), page)
+    pages[root / STUDY_PAGE] = render(_result(root, STUDY))
     return pages
 
 
@@ -76,12 +82,14 @@ def update(root: Path) -> list[Path]:
     changed = outdated(root)
     for path in changed:
         replace_file(path, written(root)[path].encode())
+    if root / STUDY_PAGE in changed:
+        draw(_result(root, STUDY), root / STUDY_PICTURE)
     return changed
 
 
 def outdated(root: Path) -> list[Path]:
     """The pages that are not as they should be."""
-    return [path for path, text in written(root).items() if _read(path) != text]
+    return [path for path, text in written(root).items() if not path.exists() or _read(path) != text]
 
 
 def put(page: str, name: str, rows: list[str], where: str) -> str:
@@ -96,6 +104,10 @@ def put(page: str, name: str, rows: list[str], where: str) -> str:
     if count != 1:
         raise InputError(f"{where} has {count} places '<!-- table: {name} --> ... <!-- end -->', it needs one")
     return changed
+
+
+def _result(root: Path, name: str) -> Any:
+    return json.loads(_read(root / RESULTS / f"{name}.json"))
 
 
 def _read(path: Path) -> str:

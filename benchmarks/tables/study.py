@@ -8,10 +8,8 @@ from typing import Any
 def points(study: dict[str, Any]) -> list[str]:
     """A row for each variant: quality, time of a query, bytes of a document; on a front in bold."""
     reference, at = study["reference"], study["at"]
-    rows = [
-        f"| | quality | {at['cell']}, p50 | {reference} / | bytes a document | bundle | cold start | peak memory |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    timed = f"{at['cell']}, p50 | speed, {reference} = 1"
+    rows = [f"| | quality | {timed} | bytes a document | bundle | cold start | peak memory |", "|---|" + "---|" * 7]
     for point in study["points"]:
         if point["status"] != "ok":
             rows.append(f"| {point['name']} | {point['status']}: {point['message']} | | | | | | |")
@@ -34,7 +32,8 @@ def machine(study: dict[str, Any]) -> list[str]:
     noisy = [str(group["threads"]) for group in latency["groups"] if group["noisy"]]
     rows = {
         "machine": f"{about['cpu']}, {about['cores']} cores, {about['system']}",
-        "governor, clock": f"{_said(state['governors'])}, {_said(state['cpu_mhz'])}",
+        "governor": _said(state["governors"]),
+        "clock": _clock(state["cpu_mhz"]),
         "software": f"smartrt {about['smartrt']}, Python {about['python']}, {libraries}",
         "energy": energy,
         "load at the start": ", ".join(str(load) for load in about["load"]),
@@ -117,7 +116,9 @@ def _mark(row: dict[str, Any]) -> str:
     return "\\*" if row["significant"] else ""
 
 
+def _clock(mhz: Any) -> str:
+    return f"{mhz['median']:,.0f} MHz ({mhz['source']})" if isinstance(mhz, dict) else str(mhz)
+
+
 def _said(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {number}" for name, number in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
