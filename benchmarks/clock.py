@@ -8,7 +8,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+STAGES = ("preprocess", "vision", "encoder", "decoder", "score")
+"""In the order that they run in: keys of a JSON file may come in another."""
+
+
+def in_order(stages: Iterable[str]) -> list[str]:
+    """Each stage once, as they run; what is none of `STAGES` last."""
+    known = {stage: place for place, stage in enumerate(STAGES)}
+    return sorted(dict.fromkeys(stages), key=lambda stage: known.get(stage, len(STAGES)))
 
 
 class Clock:

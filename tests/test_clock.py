@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from smartrt.benchmarks.clock import Clock
+from smartrt.benchmarks.clock import Clock, in_order
 
 SLEEP = 0.02
 
@@ -84,3 +84,9 @@ def test_a_stage_inside_a_stage_counts_to_both() -> None:
         time.sleep(SLEEP)
     taken = clock.take()
     assert taken["outer"][0] >= taken["inner"][0] >= SLEEP
+
+
+def test_stages_are_put_in_the_order_they_run_in() -> None:
+    assert in_order(["score", "vision", "decoder", "another", "preprocess", "score"]) == [
+        "preprocess", "vision", "decoder", "score", "another",
+    ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..clock import in_order
 from .outputs import disagreement
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _times(name: str, cell: Cell, blocks: Sequence[dict[str, Any]]) -> dict[str,
     visited = [block["contenders"][name]["cells"][cell.label] for block in blocks]
     calls = [call for each in visited for call in each["calls"]]
     walls = np.array([call["whole"][0] for call in calls]) * 1e3
-    stages = [stage for stage in dict.fromkeys(key for call in calls for key in call) if stage != "whole"]
+    stages = in_order(key for call in calls for key in call if key != "whole")
     made = sum(each["made"] for each in visited)
     domains = [domain for domain in visited[0]["joules"] if all(domain in each["joules"] for each in visited)]
     joules = {domain: sum(each["joules"][domain] for each in visited) for domain in domains}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..clock import in_order
 from .markup import Html, markup, tag
 from .page_variants import NOISY, why
 from .quantities import INTERVAL, NONE, TIMES, count, significant, span, times
@@ -68,7 +69,7 @@ def _cold(row: dict[str, Any]) -> Row:
 
 def _cell(result: dict[str, Any], group: dict[str, Any], cell: dict[str, Any]) -> Html:
     good = [row for row in cell["rows"] if row["status"] == "ok"]
-    stages = list(dict.fromkeys(stage for row in good for stage in row["stages"]))
+    stages = in_order(stage for row in good for stage in row["stages"])
     ends = [end for row in good for end in ends_of(row["samples_ms"])]
     scale = Scale.around(ends, log=True) if ends else None
     measured = any(isinstance(row["joules"], dict) for row in good)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..clock import in_order
+
 
 def points(study: dict[str, Any]) -> list[str]:
     """A row for each variant: quality, time of a query, bytes of a document; on a front in bold."""
@@ -64,7 +66,7 @@ def stages(study: dict[str, Any]) -> list[str]:
     """Where the time of the study's own cell goes."""
     rows = _cell(study)
     good = [row for row in rows if row["status"] == "ok"]
-    names = list(dict.fromkeys(stage for row in good for stage in row["stages"]))
+    names = in_order(stage for row in good for stage in row["stages"])
     lines = ["| p50 | " + " | ".join(names) + " | whole |", "|---|" + "---|" * (len(names) + 1)]
     for row in good:
         cells = [f"{row['stages'][name]['p50_ms']:.2f} ms" if name in row["stages"] else "" for name in names]
