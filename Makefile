@@ -2,7 +2,7 @@
 # make test   the tests (minutes); make test-slow adds those that build wheels and environments
 # make lint   ruff and mypy
 # make bench  the default suite: latency and accuracy of MiniLM against PyTorch, a quarter of an hour on four cores;
-#             QUICK=1 for a first look; the page is build/study/index.html
+#             QUICK=1 for a first look; the page is build/study/index.html (build/quick)
 #
 # Each makes .venv itself, from constraints.txt, when it is missing or pyproject.toml changed.
 
@@ -27,7 +27,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 bench: .venv/.installed
-	$(BIN)/smartrt bench study minilm -o build/study $(if $(QUICK),--quick)
+	$(BIN)/smartrt bench study minilm -o build/$(if $(QUICK),quick --quick,study)
 
 # A strict editable install links file by file, so it is made again when a file comes or goes.
 .venv/.installed: .venv/bin/python .venv/.files pyproject.toml constraints.txt

@@ -30,12 +30,17 @@ def describe() -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "cpu": _cpu(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "blas_kernels": blas.kernels if (blas := find_blas()) else None,
         "system": f"{platform.system()} {platform.machine()}",
         "load": [round(load, 2) for load in os.getloadavg()],
         "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
     }
+
+
+def cores() -> int:
+    """Processors that this process may run on: fewer than the machine's under taskset or in a container."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

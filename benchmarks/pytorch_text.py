@@ -35,6 +35,7 @@ class _Placed:
 
     def __init__(self, run: Any, encoder: Any, device: str, clock: Clock) -> None:
         self.head = encoder.head
+        self.backbone = encoder.backbone
         self._run = run
         self._device = device
         self._clock = clock

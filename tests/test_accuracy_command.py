@@ -45,7 +45,7 @@ def bench(capsys, tmp_path, tiny_path, set_on_disk):
     """Run it on the tiny bundle and the set on disk, with a cache of its own."""
 
     def run(*more, bundles=(tiny_path,), data=(set_on_disk,)):
-        cache = () if "--no-cache" in more else ("--cache", tmp_path / "cache")
+        cache = () if "--no-use-cache" in more else ("--cache", tmp_path / "cache")
         return call(capsys, "bench", "accuracy", *bundles, *FAKE, *cache, *more, "--data", *data)
 
     return run
@@ -114,7 +114,7 @@ def test_a_second_run_reads_what_the_first_encoded_and_says_so(bench, monkeypatc
 
 
 def test_without_a_cache_nothing_is_kept(bench, tmp_path):
-    assert bench("--no-cache", "--json").json["cache"] == {"hits": 0, "misses": 0}
+    assert bench("--no-use-cache", "--json").json["cache"] == {"hits": 0, "misses": 0}
     assert not (tmp_path / "cache").exists()
 
 

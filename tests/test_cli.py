@@ -85,7 +85,7 @@ def test_every_flag_is_an_environment_variable_too(monkeypatch, path, action):
     value = True if action.nargs == 0 else (action.type or str)(text)
     monkeypatch.setenv("SMARTRT_" + action.option_strings[0].lstrip("-").replace("-", "_").upper(), text)
     (again,) = [other for other in dict(parsers())[path]._actions if other.dest == action.dest]
-    assert again.default in ([value] if action.nargs == "+" else value, value)
+    assert again.default in ([value] if action.nargs in ("+", "*") else value, value)
     assert not again.required
 
 

@@ -194,7 +194,7 @@ def test_peak_memory_is_that_of_this_process_in_mebibytes():
 def test_the_description_of_the_machine_says_what_a_number_depends_on():
     about = describe()
     assert set(about) == {
-        "command", "smartrt", "python", "cpu", "cores", "blas_kernels", "system", "load", "libraries",
+        "command", "smartrt", "commit", "python", "cpu", "cores", "blas_kernels", "system", "load", "libraries",
     }  # fmt: skip
     assert len(about["load"]) == 3
     assert {"numpy", "tokenizers"} <= set(about["libraries"])

@@ -165,7 +165,7 @@ def test_ratios_against_another_reference_are_not_compared() -> None:
     after["grid"]["reference"] = "PyTorch fp32"
     with pytest.raises(InputError) as caught:
         moved(before, after)
-    message_of(caught.value, "'base'", "'PyTorch fp32'", "same reference")
+    message_of(caught.value, "reference", "'base'", "'PyTorch fp32'", "do not compare")
 
 
 @pytest.mark.parametrize(
@@ -178,3 +178,16 @@ def test_what_is_no_result_is_said_to_be_none(data: Any) -> None:
     with pytest.raises(InputError) as caught:
         reference_of(data)
     message_of(caught.value, "no result of smartrt bench latency --json")
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "name"),
+    [("corpus", "documents", "corpus"), ("machine", "cpu", "processor"), ("machine", "cores", "cores")],
+    ids=["corpus", "processor", "cores"],
+)
+def test_results_that_were_measured_otherwise_are_not_compared(place: str, key: str, name: str) -> None:
+    before, after = (result({"a": (1.5, [1.4, 1.6])}) for _ in range(2))
+    before[place], after[place] = {key: 1}, {key: 2}
+    with pytest.raises(InputError) as caught:
+        moved(before, after)
+    message_of(caught.value, name, "do not compare")

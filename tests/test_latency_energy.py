@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from latency_runs import CELLS, TINY, fake, small_grid, small_probes
-from smartrt.benchmarks.latency.blocks import Block
+from smartrt.benchmarks.latency.blocks import Block, too_coarse
 from smartrt.benchmarks.latency.workload import Workload
 from smartrt.benchmarks.sensors import Energy
 
@@ -76,3 +76,17 @@ def test_a_domain_that_was_lost_within_a_start_is_not_kept_as_less(a_block: Call
     assert [cell["joules"]["CPU"] for cell in cells] == [30.0, 30.0]
     for cell in cells:  # lost, or with the number of calls that the joules were spent on
         assert "GPU" not in cell["joules"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "visit", "coarse"),
+    [
+        ("GPU 0 NVIDIA H100 (NVML)", 0.15, True), ("VDD_IN (tegrastats)", 0.9, True),
+        ("VDD_IN (tegrastats)", 1.0, False),
+        ("CPU package 0 (RAPL)", 0.01, False), ("VDD_IN (INA3221)", 0.15, False),
+    ],
+)  # fmt: skip
+def test_a_meter_that_is_slower_than_a_visit_says_nothing(domain: str, visit: float, coarse: bool) -> None:
+    why = too_coarse(domain, visit)
+    assert (why is not None) == coarse
+    assert why is None or "--visit 1" in why

@@ -69,6 +69,14 @@ def test_it_gives_the_vectors_of_the_reference(exported: tuple[str, Path, Bundle
         assert np.abs(found.tokens[row] - one.tokens[0]).max() < NEAR[kind]
 
 
+def test_the_attention_is_what_transformers_chooses_itself(exported: tuple[str, Path, Bundle]) -> None:
+    name, checkpoint, bundle = exported
+    opened: Any = open_pytorch(str(checkpoint), "fp32", bundle.manifest)
+    model = opened.encoder.backbone if name in TEXT else opened._reference.backbone.model
+    parts = [model] if name in TEXT else [model, model.visual, model.language_model]
+    assert {part.config._attn_implementation for part in parts} == {"sdpa"}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_encoder_gives_the_same_vectors(tmp_path: Path) -> None:

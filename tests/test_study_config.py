@@ -192,8 +192,8 @@ def test_a_study_asks_for_the_grid_that_it_says() -> None:
 
 def test_without_thread_counts_there_is_one_and_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     study = config(Entry("a", bundle="b"), reference="a")
-    for cores, threads in ((8, (1, 8)), (1, (1,)), (None, (1,))):
-        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+    for allowed, threads in ((8, (1, 8)), (1, (1,))):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, allowed=allowed: set(range(allowed)))
         assert study.grid({"a": TINY}).threads == threads
 
 

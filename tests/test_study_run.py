@@ -14,8 +14,9 @@ from latency_runs import workers
 from smartrt.benchmarks.accuracy import measure as accuracy
 from smartrt.benchmarks.latency import measure as latency
 from smartrt.benchmarks.study.config import Config
+from smartrt.errors import EngineError
 from study_runs import DOCUMENTS, entry, small_config, study, write_set
-from support import set_key
+from support import message_of, set_key
 
 pytestmark = pytest.mark.usefixtures("library_read_once")
 
@@ -156,3 +157,34 @@ def test_damaged_accuracy_is_measured_again_and_that_is_said(
     assert study(config, copied)["points"] == result["points"]
     assert measured == ["accuracy"]
     assert f"{path} is damaged, measuring it again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["another", "gone"])
+def test_queries_of_another_run_are_written_again(
+    finished: tuple[Any, Path, Config], tmp_path: Path, measured: list[str], change: str
+) -> None:
+    _, output, config = finished
+    copied = Path(shutil.copytree(output, tmp_path / "out"))
+    own = (copied / "queries.jsonl").read_bytes()
+    if change == "gone":
+        (copied / "queries.jsonl").unlink()
+    else:
+        (copied / "queries.jsonl").write_text("{}", encoding="utf-8")
+    study(config, copied)
+    assert measured == ["accuracy"]
+    assert (copied / "queries.jsonl").read_bytes() == own
+
+
+def test_a_variant_that_fails_takes_no_other_along(config: Any, tmp_path: Path) -> None:
+    failing = entry("failing", options={"runs": 4})
+    points = {point["name"]: point for point in study(config(entry("full"), failing), tmp_path / "out")["points"]}
+    assert points["failing"]["status"] == "failed"
+    assert points["failing"]["quality"] is None
+    assert points["full"]["quality"] > 0
+
+
+def test_a_study_whose_reference_failed_says_so_in_one_line(config: Any, tmp_path: Path) -> None:
+    failing = entry("failing", options={"runs": 4})
+    with pytest.raises(EngineError) as caught:
+        study(config(failing, entry("full")), tmp_path / "out")
+    message_of(caught.value, "the reference failing failed", "after")

@@ -154,7 +154,7 @@ def set_on_disk(tmp_path):
 
 def test_a_measurement_keeps_what_each_query_found(capsys, tiny_path, set_on_disk, tmp_path):
     path = tmp_path / "q.jsonl"
-    arguments = ("bench", "accuracy", tiny_path, *FAKE, "--no-cache", "--data", set_on_disk)
+    arguments = ("bench", "accuracy", tiny_path, *FAKE, "--no-use-cache", "--data", set_on_disk)
     finished = call(capsys, *arguments, "--stored", "int8", "--per-query", path, "--json")
     assert (finished.code, finished.err) == (0, "")
     found = read_per_query(path)

@@ -17,7 +17,7 @@ from smartrt.errors import OptionError
 from smartrt.export.measure import streamed
 from smartrt.fusion import Weights
 
-from ..machine import describe
+from ..machine import code_sha256, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,6 +117,7 @@ def circumstances(libraries: Sequence[str] = _LIBRARIES) -> dict[str, Any]:
     """What decides the last bits of vectors whoever makes them: versions, and processors, whose kernels differ."""
     return {
         "smartrt": smartrt.__version__,
+        "code": code_sha256(),
         "libraries": {name: version for name in libraries if (version := _version(name))},
         "cpu": describe()["cpu"],
         "gpus": sorted(path.read_text(encoding="utf-8") for path in _GPUS.glob("*/information")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartrt.bundle import Bundle
-from smartrt.cli.options import encoder_options, json_switch, option
+from smartrt.cli.options import encoder_options, json_switch, option, switch
 from smartrt.cli.terminal import note, progress, say, say_json, table
 from smartrt.errors import OptionError
 from smartrt.evaluation.metrics import METRICS, RESAMPLES
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser, "--per-query", metavar="FILE", type=Path, help="write what each query found, for `smartrt bench wins`"
     )
     option(parser, "--cache", metavar="DIR", help="where encoded sets are kept", default=str(default_directory()))
-    parser.add_argument("--no-cache", dest="cache", action="store_const", const=None, help="encode everything again")
+    switch(parser, "--use-cache", default=True, help="take encoded sets from there, and keep them")
     option(parser, "--cache-gb", type=_gigabytes, default=DEFAULT_LIMIT / 1e9, help="what they may take together")
     encoder_options(parser)
     json_switch(parser)
@@ -93,7 +93,7 @@ def _contenders(args: argparse.Namespace) -> list[Contender]:
 
 
 def _cache(args: argparse.Namespace) -> EncodedCache | None:
-    if not args.cache:
+    if not (args.use_cache and args.cache):
         return None
     if not args.check_hashes:
         note("bundles whose hashes are not checked are encoded again, and not cached")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from ..latency import measure as latency
 from ..latency.again import moved, reference_of
 from ..latency.grid import Contender, Grid, parse_cells
 from ..latency.report import lines
+from ..machine import cores
 from ..pytorch import KINDS
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--pytorch", nargs="+", help="how PyTorch runs it", choices=tuple(KINDS), default=["fp32", "bf16"])
     option(parser, "--engine", help="what runs the graphs", default="ort", choices=ENGINES)
     option(parser, "--device", help="cpu, cuda or cuda:N, of every contender", default="cpu")
-    cores = os.cpu_count() or 1
-    option(parser, "--threads", nargs="+", help="of every contender", type=positive, default=sorted({1, cores}))
+    option(parser, "--threads", nargs="+", help="of every contender", type=positive, default=sorted({1, cores()}))
     shapes = "batch and tokens of queries, encoded and ranked"
     option(parser, "--queries", nargs="+", metavar="BxT", help=shapes, default=["1x32"])
     shapes = "batch and tokens, or batch, width and height, of documents"
@@ -53,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     switch(parser, "--quick", help=f"a first look: one thread count, {less}")
     option(parser, "--keep", metavar="DIR", help="keep what is measured, and go on from there when asked again")
     option(parser, "--cache", metavar="DIR", help="where encoded texts are kept", default=str(default_directory()))
-    option(parser, "--against", metavar="JSON", help="an earlier result: exit with 1 if a ratio left its interval")
+    option(parser, "--against", metavar="JSON", help="an earlier result: exit with 1 if intervals do not overlap")
     json_switch(parser)
 
 

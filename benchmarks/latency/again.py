@@ -25,14 +25,15 @@ class Moved:
 def moved(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, list[Moved]]:
     """How many ratios both results have, and those of them that do not agree.
 
-    Two ratios agree if their intervals overlap; without an interval (a single start) they are not compared.
+    Two ratios agree if their intervals overlap: a run has a hundred ratios, of which some leave an interval of 95 % by
+    chance. Without an interval (a single start) they are not compared.
 
     Raises:
-        InputError: One is no result of `smartrt bench latency`, their references differ, or no ratio can be compared.
+        InputError: One is no result of `smartrt bench latency`, both were measured otherwise, or nothing compares.
     """
-    one, other = reference_of(before), reference_of(after)
-    if one != other:
-        raise InputError(f"ratios against {one!r} and against {other!r} do not compare: choose the same reference")
+    for what, one, other in zip(_CONDITIONS, _conditions(before), _conditions(after), strict=True):
+        if one != other:
+            raise InputError(f"results with the {what} {one!r} and {other!r} do not compare: measure with the same")
     old, new = dict(_ratios(before)), dict(_ratios(after))
     found, compared = [], 0
     for where, (ratio, limits) in new.items():
@@ -45,6 +46,15 @@ def moved(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, list[Move
     if not compared:
         raise InputError("the two results have no ratio with an interval in common: there is nothing to compare")
     return compared, found
+
+
+_CONDITIONS = ("reference", "corpus", "processor", "cores")
+
+
+def _conditions(result: dict[str, Any]) -> tuple[Any, ...]:
+    """What two results must share for their ratios to mean the same."""
+    machine, corpus = result.get("machine", {}), result.get("corpus", {})
+    return reference_of(result), corpus.get("documents"), machine.get("cpu"), machine.get("cores")
 
 
 def reference_of(result: Any) -> str:

@@ -31,6 +31,16 @@ PAUSE = 0.05
 _PROBES = 9  # of each kind a time; the median counts: one takes milliseconds, and anything may hit it
 
 
+_RESOLUTIONS = {"(NVML)": 1.0, "(tegrastats)": 1.0}
+"""Seconds of a visit below which a meter mixes it with its neighbours: its readings are averages, or come seldom."""
+
+
+def too_coarse(domain: str, visit: float) -> str | None:
+    """Why an energy domain cannot be read over a visit of so many seconds; None if it can."""
+    least = next((seconds for kind, seconds in _RESOLUTIONS.items() if domain.endswith(kind)), 0.0)
+    return f"visits of {visit:g} s are too short for it: --visit {least:g} or more" if visit < least else None
+
+
 class Block:
     """Runs one block. `run` returns it JSON-ready."""
 
@@ -123,6 +133,7 @@ class Block:
         before = self._energy.joules()
         answer = process.ask("visit", cell, self._grid.visit)
         spent = joules_between(before, self._energy.joules())
+        spent = {domain: joules for domain, joules in spent.items() if not too_coarse(domain, self._grid.visit)}
         # A domain that was lost on the way is not there at all: a part of the joules would look like all.
         so_far = dict.fromkeys(spent, 0.0) if kept["joules"] is None else kept["joules"]
         kept["joules"] = {domain: joules + spent[domain] for domain, joules in so_far.items() if domain in spent}

@@ -19,7 +19,7 @@ from ..machine import code_sha256, describe
 from ..pytorch import check_kind, check_source
 from ..scoring.probes import blas_threads
 from ..sensors import Energy, machine_state
-from .blocks import Block
+from .blocks import Block, too_coarse
 from .summary import INTERVAL, summarise
 from .workload import Workload, check_cells
 
@@ -98,10 +98,13 @@ def measure(grid: Grid, bar: Bar, *, keep: Kept | None = None, cache: EncodedCac
                         block["kept"] = True
                     blocks.append(block)
         # Last: a sensor that failed on the way is absent, and no total is made without it.
+        coarse = {name: why for name in energy.domains if (why := too_coarse(name, grid.visit))}
         sensors = {
-            "domains": list(energy.domains), "total": list(energy.total), "absent": dict(energy.absent),
+            "domains": [name for name in energy.domains if name not in coarse],
+            "total": [] if coarse.keys() & set(energy.total) else list(energy.total),
+            "absent": dict(energy.absent) | coarse,
             "notes": list(energy.notes),
-        }  # fmt: skip
+        }
     corpus = workload.corpus
     return {
         "machine": machine,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from smartrt.price import PrecisionName  # noqa: TC001  (hints are read when a f
 from ..accuracy.names import HYBRID, pytorch_label, system_name
 from ..accuracy.stored import VARIANTS
 from ..latency.grid import Contender, Grid, parse_cells
+from ..machine import cores
 from ..pytorch import KINDS
 from ..sets import SETS
 
@@ -141,9 +141,8 @@ class Config:
             bundles: By the name of each variant, its bundle; of PyTorch, any of the same checkpoint.
         """
         contenders = tuple(_contender(entry, bundles[entry.name]) for entry in self.variant)
-        cores = os.cpu_count() or 1
         return Grid(
-            contenders, parse_cells(self.queries, self.documents), self.threads or tuple(sorted({1, cores})),
+            contenders, parse_cells(self.queries, self.documents), self.threads or tuple(sorted({1, cores()})),
             self.reference or contenders[0].name, self.source, self.corpus, self.starts, self.rounds, self.visit,
             self.together,
         )  # fmt: skip

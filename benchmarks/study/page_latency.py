@@ -82,7 +82,7 @@ def _cell(result: dict[str, Any], group: dict[str, Any], cell: dict[str, Any]) -
         Column(f"CPU {TIMES}", "the same by processor time", down=True),
         Column(INTERVAL, sort=None, kind="range"),
         *(Column(stage, "median of this stage, ms", kind="stage") for stage in stages),
-        *([Column("J/item", "energy of an item")] if measured else []),
+        *([Column("J/call", "energy of a call, idle power included")] if measured else []),
         Column("Calls", "1st to 99th percentile, middle half and median of all calls", sort=None),
     ]
     total = result["sensors"]["total"]

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smartrt.bundle import Bundle
-from smartrt.errors import BundleError, OptionError, StorageError
+from smartrt.bundle import Bundle, sha256_of
+from smartrt.errors import BundleError, EngineError, OptionError, StorageError
 from smartrt.evaluation.quality import set_sha256
 from smartrt.files import writing
 
@@ -24,7 +24,7 @@ from .figure import need_matplotlib
 from .join import join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from smartrt.evaluation.dataset import RetrievalSet
     from smartrt.export.build import Bar
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..accuracy.encoded import EncodedCache
     from .config import Config, Entry
 
-_PARTS, _BUNDLES = "parts", "bundles"
+_PARTS, _BUNDLES, _QUERIES = "parts", "bundles", "queries.jsonl"
 
 
 class Study:
@@ -83,11 +83,14 @@ class Study:
     def run(self, bar: Bar, cache: EncodedCache | None = None) -> dict[str, Any]:
         """Measure what is not there yet and join it; JSON-ready (`join.join`)."""
         timed = latency.measure(self._grid, bar, keep=self._kept, cache=cache)
-        found = self._accuracy(bar, cache)
+        found = self._accuracy(bar, cache, _failed(timed))
         return join(self.config, self._labels, self.bundles, timed, found)
 
-    def _accuracy(self, bar: Bar, cache: EncodedCache | None) -> dict[str, Any]:
-        contenders = self._accuracy_contenders()
+    def _accuracy(self, bar: Bar, cache: EncodedCache | None, failed: Mapping[str, str]) -> dict[str, Any]:
+        """What the encoders find; one whose every variant failed would fail here as well, and take the others along."""
+        if self._grid.reference in failed:
+            raise EngineError(f"the reference {self._grid.reference} failed: {failed[self._grid.reference]}")
+        contenders = self._accuracy_contenders(failed)
         options = self._accuracy_options(contenders)
         about = {
             "encoders": [
@@ -99,25 +102,32 @@ class Study:
             "stored": dict(options.stored_of),
             "code": code_sha256(),
         }
-        result: dict[str, Any] | None = self._kept.get("accuracy", about)
-        if result is None:
+        queries = self.output / _QUERIES
+        kept = self._kept.get("accuracy", about)
+        # The file of the queries belongs to a result: another run in this directory may have written its own.
+        if kept is None or not queries.exists() or sha256_of(queries) != kept["queries_sha256"]:
             result = accuracy.measure(contenders, self._sets, options, cache=cache, bar=bar)
-            self._kept.put("accuracy", about, result)
-        return result
+            kept = {"result": result, "queries_sha256": sha256_of(queries)}
+            self._kept.put("accuracy", about, kept)
+        found: dict[str, Any] = kept["result"]
+        return found
 
     def _accuracy_options(self, contenders: Sequence[Contender]) -> accuracy.AccuracyOptions:
         stored: dict[str, tuple[str, ...]] = {each.label: () for each in contenders}
         for entry in self.config.variant:
-            if not entry.pytorch and entry.system == HYBRID:
-                stored[encoder_label(entry, self._labels[entry.name])] += (entry.keeps,)
+            label = encoder_label(entry, self._labels[entry.name])
+            if label in stored and not entry.pytorch and entry.system == HYBRID:
+                stored[label] += (entry.keeps,)
         reference = next(each for each in self.config.variant if each.name == self._grid.reference)
         baseline = accuracy_name(reference, self._labels[reference.name])
-        return accuracy.AccuracyOptions(baseline, per_query=self.output / "queries.jsonl", stored_of=stored)
+        return accuracy.AccuracyOptions(baseline, per_query=self.output / _QUERIES, stored_of=stored)
 
-    def _accuracy_contenders(self) -> list[Contender]:
-        """Each encoder once, however many variants keep its vectors in one way or another."""
+    def _accuracy_contenders(self, failed: Collection[str] = ()) -> list[Contender]:
+        """Each encoder once, however many variants keep its vectors in one way or another, unless all have failed."""
         made: dict[str, Contender] = {}
         for entry in self.config.variant:
+            if entry.name in failed:
+                continue
             bundle = Bundle.open(self.bundles[entry.name], verify=False)
             label = encoder_label(entry, bundle.manifest.name)
             if label in made:
@@ -132,6 +142,12 @@ class Study:
                 contender = Contender.of_bundle(bundle, how)
             made[label] = replace(contender, label=label)
         return list(made.values())
+
+
+def _failed(timed: dict[str, Any]) -> dict[str, str]:
+    """By name the variants that failed with any thread count, and why."""
+    rows = (row for group in timed["groups"] for row in group["cold"])
+    return {row["contender"]: row["failed"] for row in rows if row["failed"]}
 
 
 def _bundles(config: Config, output: Path, bar: Bar, report: Callable[[str], None]) -> dict[str, Path]:

@@ -36,6 +36,7 @@ def machine(study: dict[str, Any]) -> list[str]:
         "machine": f"{about['cpu']}, {about['cores']} cores, {about['system']}",
         "governor": _said(state["governors"]),
         "clock": _clock(state["cpu_mhz"]),
+        "commit": str(about["commit"]),
         "software": f"smartrt {about['smartrt']}, Python {about['python']}, {libraries}",
         "energy": energy,
         "load at the start": ", ".join(str(load) for load in about["load"]),
@@ -93,7 +94,7 @@ def quality(study: dict[str, Any]) -> list[str]:
     sets = study["sets"]
     rows = [f"| nDCG@10, and less {study['baseline']} | {' | '.join(sets)} |", "|---|" + "---|" * len(sets)]
     for point in study["points"]:
-        found = [point["sets"][name] for name in sets]
+        found = [point["sets"][name] for name in sets if name in point["sets"]]
         cells = [f"{each['ndcg']:.4f}, {each['difference']:+.4f}{_mark(each)}" for each in found]
         rows.append(f"| {point['name']} | {' | '.join(cells)} |")
     lexical = [next(row for row in each["systems"] if row["name"] == "bm25") for each in study["accuracy"]["results"]]

@@ -8,6 +8,7 @@ exporter that merges equal ones.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ def skeleton(config: Any) -> Any:
     Raises:
         ExportError: A buffer of it is not known: the version of transformers is not one this was written for.
     """
+    config = copy.deepcopy(config)  # transformers writes the attention that is asked for into it
     with torch.device("meta"):
         model = transformers.AutoModel.from_config(
             config, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
