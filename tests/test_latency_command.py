@@ -240,3 +240,18 @@ def test_a_first_look_is_quick() -> None:
 def test_a_first_look_is_never_longer_than_what_was_asked_for() -> None:
     grid = command.grid_of(options("--quick", "--starts", 1, "--corpus", 50))
     assert (grid.starts, grid.corpus) == (1, 50)
+
+
+def test_more_threads_than_can_run_and_pytorch_without_a_checkpoint_are_refused_at_once(bench: Bench) -> None:
+    refused(bench("--threads", 257), "1 to 256", "257")
+    refused(bench("--pytorch", "fp32"), "--pytorch", "--source")
+
+
+def test_an_earlier_result_of_another_machine_is_refused_before_anything_is_measured(
+    bench: Bench, tmp_path: Path
+) -> None:
+    earlier = bench("--json", "--starts", 2, bundles=(TINY,)).json
+    earlier["machine"]["cores"] = 999
+    path = tmp_path / "earlier.json"
+    path.write_text(json.dumps(earlier), encoding="utf-8")
+    refused(bench("--against", path, "--starts", 2), "cores", "999")

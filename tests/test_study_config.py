@@ -245,3 +245,7 @@ def test_the_default_suite_can_be_read() -> None:
     assert suite.source == "minilm"
     grid = suite.grid(dict.fromkeys((entry.name for entry in suite.variant), TINY))
     assert len(grid.contenders) == len(suite.variant) >= 8
+
+
+def test_a_name_that_nobody_can_read_is_refused(read: Any) -> None:
+    refused(read, '[[variant]]\nname = " "\nbundle = "a.smartrt"\n', "name", "' '")

@@ -135,3 +135,10 @@ def test_something_else_where_an_export_should_be_is_refused(config: Any, tmp_pa
     shutil.copytree(TINY, tmp_path / "out" / "bundles" / "int8.smartrt")
     asked = config(Entry("a", precision="int8", engine="fake"), source="minilm")
     refused(StorageError, asked, tmp_path / "out", "int8.smartrt", "int8", "remove it")
+
+
+@pytest.mark.usefixtures("nothing_starts")
+def test_a_directory_that_holds_something_else_is_refused_and_left_as_it_is(config: Any, tmp_path: Path) -> None:
+    (tmp_path / "queries.jsonl").write_text("mine", encoding="utf-8")
+    refused(SmartrtError, config(), tmp_path, "no study", "new directory")
+    assert (tmp_path / "queries.jsonl").read_text(encoding="utf-8") == "mine"

@@ -15,10 +15,10 @@ from smartrt.errors import InputError, OptionError
 from ..accuracy.encoded import EncodedCache, default_directory
 from ..kept import Kept
 from ..latency import measure as latency
-from ..latency.again import moved, reference_of
+from ..latency.again import check_comparable, moved, reference_of
 from ..latency.grid import Contender, Grid, parse_cells
 from ..latency.report import lines
-from ..machine import cores
+from ..machine import cores, describe
 from ..pytorch import KINDS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("bundles", nargs="+", help="bundle directories of one checkpoint")
     option(parser, "--source", help="that checkpoint, for PyTorch; without it bundles are compared with the first")
-    option(parser, "--pytorch", nargs="+", help="how PyTorch runs it", choices=tuple(KINDS), default=["fp32", "bf16"])
+    option(parser, "--pytorch", nargs="+", help="how PyTorch runs it: fp32 and bf16 unless said", choices=tuple(KINDS))
     option(parser, "--engine", help="what runs the graphs", default="ort", choices=ENGINES)
     option(parser, "--device", help="cpu, cuda or cuda:N, of every contender", default="cpu")
     option(parser, "--threads", nargs="+", help="of every contender", type=positive, default=sorted({1, cores()}))
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     grid = grid_of(args)
     if before and grid.starts < 2:
         raise OptionError(f"--against needs intervals, which {grid.starts} start does not give: --starts 3 or more")
+    if before:
+        check_comparable(before, grid.reference, describe())
     latency.check(grid)
     keep = None if args.keep is None else Kept.open(Path(args.keep))
     result = latency.measure(grid, progress, keep=keep, cache=EncodedCache.open(Path(args.cache)))
@@ -86,7 +88,9 @@ def grid_of(args: argparse.Namespace) -> Grid:
     ours = [
         Contender(name, path, engine=args.engine, device=args.device) for name, path in zip(names, paths, strict=True)
     ]
-    kinds = dict.fromkeys(args.pytorch) if args.source else ()
+    if args.pytorch and not args.source:
+        raise OptionError("--pytorch says how PyTorch runs a checkpoint: name it with --source")
+    kinds = dict.fromkeys(args.pytorch or ("fp32", "bf16")) if args.source else ()
     theirs = [Contender(f"PyTorch {kind}", paths[0], kind=kind, device=args.device) for kind in kinds]
     counts = {name: getattr(args, name) for name in _QUICK}
     if args.quick:

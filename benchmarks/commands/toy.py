@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NAME, HELP = "toy", "pages that differ only in which code labels which marker: who reads them together?"
 
+_ENOUGH = 10  # pairs
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -93,6 +95,8 @@ def _print(result: dict[str, Any]) -> None:
         rows.append([name, f"{values['accuracy']:.3f}", f"[{low:.3f}, {high:.3f}]", side, f"{values['ties']:,}"])
     for line in table(rows, right=frozenset({1, 4})):
         say(f"  {line}")
+    if result["pairs"] < _ENOUGH:
+        say(f"  of {result['pairs']} pairs nothing can be concluded: resampling so few gives too narrow intervals")
     cut = [f"{result[f'truncated_{what}']:,} {what}" for what in ("pages", "queries") if result[f"truncated_{what}"]]
     if cut:
         say(f"  cut to the bundle's length, and not seen whole: {' and '.join(cut)}")

@@ -48,6 +48,21 @@ def moved(before: dict[str, Any], after: dict[str, Any]) -> tuple[int, list[Move
     return compared, found
 
 
+def check_comparable(before: dict[str, Any], reference: str, machine: dict[str, Any]) -> None:
+    """Refuse, before anything is measured, what `moved` would refuse of the reference and the machine.
+
+    Raises:
+        InputError: The earlier result is against another reference, or of another machine.
+    """
+    was = _conditions(before)
+    now = (reference, was[1], machine["cpu"], machine["cores"])
+    for what, one, other in zip(_CONDITIONS, was, now, strict=True):
+        if one is not None and one != other:
+            raise InputError(
+                f"the earlier result has the {what} {one!r}, this run {other!r}: their ratios do not compare"
+            )
+
+
 _CONDITIONS = ("reference", "corpus", "processor", "cores")
 
 

@@ -108,6 +108,8 @@ class Config:
     def checked(self, where: str) -> Config:
         """Itself, if every variant is one thing and the names are known. See `read`."""
         for entry in self.variant:
+            if not entry.name.strip():
+                raise OptionError(f"{where}: a variant has the name {entry.name!r}: tables need one that can be read")
             given = [name for name in ("bundle", "precision", "pytorch") if getattr(entry, name) is not None]
             if len(given) != 1:
                 raise OptionError(f"{where}: variant {entry.name!r} must have one of bundle, precision and pytorch")

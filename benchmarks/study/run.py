@@ -62,6 +62,7 @@ class Study:
         Raises:
             SmartrtError: Whatever is wrong with bundles, engines, sets or the grid: before anything is measured.
         """
+        _check_output(output)
         sets = [
             make_set(name, config.set_queries, config.set_documents) if name in SETS else open_set(name)
             for name in config.sets
@@ -142,6 +143,14 @@ class Study:
                 contender = Contender.of_bundle(bundle, how)
             made[label] = replace(contender, label=label)
         return list(made.values())
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a directory that holds something else: a retrieval set has a file of the same name."""
+    if output.is_dir() and any(output.iterdir()) and not (output / _PARTS).is_dir():
+        raise StorageError(
+            f"{output} holds something that is no study: give a new directory, or one of an earlier study"
+        )
 
 
 def _failed(timed: dict[str, Any]) -> dict[str, str]:
