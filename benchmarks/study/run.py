@@ -147,10 +147,9 @@ class Study:
 
 def _check_output(output: Path) -> None:
     """Refuse a directory that holds something else: a retrieval set has a file of the same name."""
-    if output.is_dir() and any(output.iterdir()) and not (output / _PARTS).is_dir():
-        raise StorageError(
-            f"{output} holds something that is no study: give a new directory, or one of an earlier study"
-        )
+    own = any((output / name).is_dir() for name in (_PARTS, _BUNDLES))
+    if output.is_dir() and any(output.iterdir()) and not own:
+        raise StorageError(f"{output} holds something that is no study: give a new directory, or an earlier study's")
 
 
 def _failed(timed: dict[str, Any]) -> dict[str, str]:
