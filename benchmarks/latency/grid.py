@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from smartrt.errors import OptionError
 from smartrt.fusion import Weights
 from smartrt.index import IndexOptions
+from smartrt.scoring.workers import check_threads
 from smartrt.search import SearchOptions
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from smartrt.manifest import Manifest, Side
 
 _INT16, _EXACT = IndexOptions(), SearchOptions()
-_THREADS = 256  # the most that MaxSim takes
 _LARGEST = {"batch": 1024, "tokens": 32768, "side of an image": 8192}
 
 
@@ -167,8 +167,8 @@ class Grid:
         for name, value in counts.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise OptionError(f"{name} must be a whole number from 1 up, got {value!r}")
-        if max(self.threads) > _THREADS:
-            raise OptionError(f"thread counts are 1 to {_THREADS}, got {max(self.threads)}")
+        for count in self.threads:
+            check_threads(count)
         if not 0 < self.visit <= 60:
             raise OptionError(f"visit must be above 0 and at most 60 seconds, got {self.visit!r}")
 
