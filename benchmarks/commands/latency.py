@@ -11,6 +11,7 @@ from smartrt.cli.options import json_switch, option, positive, switch
 from smartrt.cli.terminal import note, progress, say, say_json
 from smartrt.engines import ENGINES
 from smartrt.errors import InputError, OptionError
+from smartrt.scoring.workers import check_threads
 
 from ..accuracy.encoded import EncodedCache, default_directory
 from ..kept import Kept
@@ -18,7 +19,7 @@ from ..latency import measure as latency
 from ..latency.again import check_comparable, moved, reference_of
 from ..latency.grid import Contender, Grid, parse_cells
 from ..latency.report import lines
-from ..machine import cores, describe
+from ..machine import describe
 from ..pytorch import KINDS
 
 if TYPE_CHECKING:
@@ -36,7 +37,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--pytorch", nargs="+", help="how PyTorch runs it: fp32 and bf16 unless said", choices=tuple(KINDS))
     option(parser, "--engine", help="what runs the graphs", default="ort", choices=ENGINES)
     option(parser, "--device", help="cpu, cuda or cuda:N, of every contender", default="cpu")
-    option(parser, "--threads", nargs="+", help="of every contender", type=positive, default=sorted({1, cores()}))
+    option(
+        parser,
+        "--threads",
+        nargs="+",
+        help="of every contender",
+        type=positive,
+        default=sorted({1, check_threads(None)}),
+    )
     shapes = "batch and tokens of queries, encoded and ranked"
     option(parser, "--queries", nargs="+", metavar="BxT", help=shapes, default=["1x32"])
     shapes = "batch and tokens, or batch, width and height, of documents"

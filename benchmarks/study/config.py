@@ -12,11 +12,11 @@ from smartrt import strict_json
 from smartrt.engines import ENGINES
 from smartrt.errors import InputError, MissingDependencyError, OptionError
 from smartrt.price import PrecisionName  # noqa: TC001  (hints are read when a file is parsed)
+from smartrt.scoring.workers import check_threads
 
 from ..accuracy.names import HYBRID, pytorch_label, system_name
 from ..accuracy.stored import VARIANTS
 from ..latency.grid import Contender, Grid, parse_cells
-from ..machine import cores
 from ..pytorch import KINDS
 from ..sets import SETS
 
@@ -143,8 +143,9 @@ class Config:
             bundles: By the name of each variant, its bundle; of PyTorch, any of the same checkpoint.
         """
         contenders = tuple(_contender(entry, bundles[entry.name]) for entry in self.variant)
+        threads = self.threads or tuple(sorted({1, check_threads(None)}))
         return Grid(
-            contenders, parse_cells(self.queries, self.documents), self.threads or tuple(sorted({1, cores()})),
+            contenders, parse_cells(self.queries, self.documents), threads,
             self.reference or contenders[0].name, self.source, self.corpus, self.starts, self.rounds, self.visit,
             self.together,
         )  # fmt: skip
