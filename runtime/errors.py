@@ -5,7 +5,10 @@
     ├── OptionError              an option that does not exist or cannot be so     (also a ValueError)
     ├── MissingDependencyError   a library that is not installed                   (also an ImportError)
     ├── EngineError              an engine that cannot load or run a graph
+    │   ├── PlanError            a TensorRT plan that cannot be compiled, found or loaded
     │   └── DeviceError          a device that was asked for and did not load
+    │       ├── DeviceMemoryError    a device with too little free memory
+    │       └── DeviceLostError      a device that stopped answering: this process cannot use it any more
     ├── BundleError              a bundle that cannot be read
     │   ├── CorruptBundleError       a missing file, a wrong size, hash or value
     │   └── UnsupportedFormatError   a newer format version, or a key this version does not know
@@ -21,7 +24,8 @@ Each message is one line: what was wrong, with the value, and what to do. The co
 line and exits with 2. Anything else that escapes is a bug of smartrt, and keeps its traceback.
 
 Truncation is not an error but never silent: it is a :class:`TruncationWarning`. So is an old processor that cannot
-add 8-bit products exactly: a :class:`SaturationWarning`.
+add 8-bit products exactly: a :class:`SaturationWarning`. A plan that has to be compiled first is a
+:class:`PlanWarning`, launches that cannot be recorded a :class:`GraphCaptureWarning`.
 """
 
 from __future__ import annotations
@@ -49,6 +53,18 @@ class EngineError(SmartrtError):
 
 class DeviceError(EngineError):
     """A device was asked for and did not load. There is never a silent run on another one."""
+
+
+class DeviceMemoryError(DeviceError):
+    """A device has too little free memory for what was asked."""
+
+
+class DeviceLostError(DeviceError):
+    """A device stopped answering, or its context is broken: only a new process can use it again."""
+
+
+class PlanError(EngineError):
+    """A TensorRT plan cannot be compiled, found or loaded."""
 
 
 class BundleError(SmartrtError):
@@ -89,6 +105,14 @@ class ParityError(ExportError):
 
 class SaturationWarning(UserWarning):
     """This processor cuts sums of 8-bit products off: int8 vectors differ from those that were verified."""
+
+
+class PlanWarning(UserWarning):
+    """A TensorRT plan is compiled now, which takes minutes."""
+
+
+class GraphCaptureWarning(UserWarning):
+    """The launches of a graph are not replayed as one: results are the same, latency is higher."""
 
 
 class TruncationWarning(UserWarning):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import shutil
@@ -21,6 +22,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The same examples every time, however slow the machine: a red run means a change, not bad luck.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a GPU is skipped where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and (reason := missing_gpu()):
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def missing_gpu() -> str:
+    """Why nothing can run on a GPU here; empty if one is there."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "needs an NVIDIA GPU: libcuda.so.1 is not here"
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return "needs an NVIDIA GPU: the driver sees none"
+    return ""
+
 
 DATA = Path(__file__).parent / "data"
 
