@@ -1,20 +1,16 @@
-"""What the commands for one bundle do and print: inspect, verify, encode, explain, doctor."""
+"""What the commands for one bundle do and print: inspect, verify, encode, explain."""
 
 from __future__ import annotations
 
 import json
-import sys
-from importlib import metadata
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import smartrt
 import tiny_checkpoints
 from commandline import FAKE, TEXTS, call, write_corpus
 from smartrt import Bundle, Encoder, TruncationWarning
-from smartrt.cli import doctor
 from smartrt.documents import exact_terms
 from smartrt.engines.fake import FakeEngine
 from support import flip_bit
@@ -157,31 +153,6 @@ def test_explain_adds_up_to_the_score(capsys, tiny_path, engine):
     text = call(capsys, *arguments).out.splitlines()
     assert len(text) == 1 + 3 + 1
     assert text[-1].endswith(f"= {pooled + late:.4f}")
-
-
-def test_doctor_lists_machine_libraries_and_devices(capsys):
-    data = call(capsys, "doctor", "--json").json
-    assert set(data) == {"smartrt", "machine", "libraries", "devices", "scorer"}
-    assert set(data["machine"]) == {"python", "system", "cores"}
-    assert data["libraries"]["numpy"] == {"version": np.__version__, "install": None}
-    assert data["devices"]["cpu"] == "ready"
-    assert "Python thread" in data["scorer"] or "kernels" in data["scorer"]
-    text = call(capsys, "doctor")
-    assert text.code == 0
-    assert f"smartrt {smartrt.__version__}" in text.out
-
-
-def test_doctor_says_how_to_install_what_is_missing(capsys, monkeypatch):
-    def version(name):
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(doctor.metadata, "version", version)
-    monkeypatch.delitem(sys.modules, "smartrt.engines.ort", raising=False)
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    data = call(capsys, "doctor", "--json").json
-    assert data["libraries"]["onnxruntime"] == {"version": None, "install": "pip install 'smartrt[cpu]'"}
-    assert data["libraries"]["numpy"]["install"] == "pip install smartrt"
-    assert "pip install 'smartrt[cpu]'" in data["devices"]["cpu"]
 
 
 def test_verify_against_another_checkpoint_is_not_ok_and_exits_with_1(capsys, tiny_path, tmp_path):

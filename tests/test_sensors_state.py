@@ -136,7 +136,7 @@ def test_the_power_mode_is_what_nvpmodel_says(tmp_path, body, mode):
 
 
 def test_an_nvpmodel_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("smartrt.benchmarks.sensors.jetson._MODE_WAIT_S", 0.1)
+    monkeypatch.setattr("smartrt.machine.board._MODE_WAIT_S", 0.1)
     program(tmp_path, "nvpmodel", "exec sleep 30")
     started = time.perf_counter()
     assert machine_state(tmp_path)["power_mode"] == NOT_MEASURED

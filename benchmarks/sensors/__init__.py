@@ -12,7 +12,8 @@
 
 One file per kind of sensor: `rapl.py` (x86 processors), `nvml.py` (NVIDIA GPUs), `ina.py` (Jetson rails) and
 `tegrastats.py` (the same where sysfs is closed); `gauges.py` turns readings into joules; `rails.py` knows which
-rails are a board's total; `state.py` and `jetson.py` read what is not energy.
+rails are a board's total; `state.py` reads what is not energy. What `smartrt doctor` reads too (the board, one value of
+a file, a started NVML) is in `smartrt.machine`.
 """
 
 from __future__ import annotations

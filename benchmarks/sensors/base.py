@@ -1,30 +1,54 @@
-"""What every kind of energy sensor shares: the `Meter` protocol, careful reading of one value, and differences."""
+"""What every kind of energy sensor shares: the `Meter` protocol, careful reading of one value, and differences.
+
+One value is read by `smartrt.machine.reading`, which `smartrt doctor` uses too; what a measurement adds to it is that a
+value that cannot be read is `NOT_MEASURED`.
+"""
 
 from __future__ import annotations
 
 import math
-import os
-import re
-import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from smartrt.errors import OptionError
+from smartrt.machine.reading import (
+    ROOT,
+    SensorError,
+    find_program,
+    list_names,
+    printable,
+    read_integer,
+    read_name,
+    read_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+__all__ = [
+    "NOT_MEASURED",
+    "ROOT",
+    "Meter",
+    "Sampling",
+    "SensorError",
+    "distinct",
+    "find_program",
+    "joules_between",
+    "list_names",
+    "or_empty",
+    "or_not_measured",
+    "printable",
+    "read_integer",
+    "read_name",
+    "read_name_or_empty",
+    "read_text",
+]
 
 T = TypeVar("T")
 
-ROOT = Path("/")
 NOT_MEASURED = "not measured"
-_INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
-
-
-class SensorError(Exception):
-    """Why a sensor cannot be read, in one line. It never leaves this package: `Energy.absent` holds the line."""
 
 
 class Meter(Protocol):
@@ -79,33 +103,6 @@ def joules_between(before: Mapping[str, float], after: Mapping[str, float]) -> d
     return {name: after[name] - before[name] for name in after if name in before}
 
 
-def read_text(path: Path, limit: int = 4096) -> str:
-    """The text of a file of the kernel, without white space and NULs around it.
-
-    Args:
-        path: The file.
-        limit: Bytes that are read at most; more is cut off.
-
-    Raises:
-        SensorError: It cannot be read, or nothing is in it.
-    """
-    try:
-        with path.open("rb") as file:
-            text = file.read(limit).decode("utf-8", "replace").strip("\0 \t\r\n")
-    except PermissionError:
-        raise SensorError(f"{path} is not readable for this user: run as root, or `sudo chmod a+r {path}`") from None
-    except OSError as error:
-        raise SensorError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not text:
-        raise SensorError(f"{path} is empty")
-    return text
-
-
-def read_name(path: Path) -> str:
-    """The first line of a file that holds a name, printable and not long. Raises SensorError as `read_text` does."""
-    return printable(read_text(path).splitlines()[0])[:120]
-
-
 def read_name_or_empty(path: Path) -> str:
     """The same, or an empty string where it cannot be read."""
     return or_empty(lambda: read_name(path))
@@ -125,40 +122,6 @@ def or_not_measured(read: Callable[[], T]) -> T | str:
         return read()
     except SensorError:
         return NOT_MEASURED
-
-
-def read_integer(path: Path) -> int:
-    """The decimal integer of a file. Raises SensorError as `read_text` does, and if there is something else."""
-    text = read_text(path)
-    if not _INTEGER.fullmatch(text):
-        raise SensorError(f"{path} holds {printable(text)[:40]!r}, not an integer")
-    return int(text)
-
-
-def list_names(folder: Path) -> list[str]:
-    """Names of what is in a folder, sorted. Raises SensorError if it is not there or cannot be listed."""
-    try:
-        return sorted(path.name for path in folder.iterdir())
-    except FileNotFoundError:
-        raise SensorError(f"there is no {folder}") from None
-    except OSError as error:
-        raise SensorError(f"{folder} cannot be listed: {error.strerror or error}") from None
-
-
-def printable(text: str) -> str:
-    """`text` as one line that cannot move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text).strip()
-
-
-def find_program(name: str, root: Path) -> str | None:
-    """The path of an installed program, or None.
-
-    Args:
-        name: The program's name.
-        root: `/` searches PATH; another root is searched itself and nothing beside it.
-    """
-    inside = os.pathsep.join(str(root / folder) for folder in ("usr/bin", "usr/sbin", "bin", "sbin"))
-    return shutil.which(name, path=None if root == ROOT else inside)
 
 
 def distinct(names: Iterable[str]) -> Iterator[str]:

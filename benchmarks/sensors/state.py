@@ -7,7 +7,9 @@ import re
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from . import jetson
+from smartrt.machine import board as jetson
+from smartrt.machine.reading import read_kilobytes
+
 from .base import (
     NOT_MEASURED,
     ROOT,
@@ -114,7 +116,4 @@ def _celsius(zone: Path) -> float:
 
 def _memory(root: Path, key: str) -> float:
     """MiB of one line of /proc/meminfo."""
-    match = re.search(rf"^{key}:\s*([0-9]{{1,15}}) kB$", read_text(root / "proc/meminfo"), re.MULTILINE)
-    if not match:
-        raise SensorError(f"/proc/meminfo has no {key}")
-    return round(int(match[1]) / 1024, 1)
+    return round(read_kilobytes(root / "proc/meminfo", key) / (1 << 20), 1)
