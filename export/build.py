@@ -14,6 +14,7 @@ from smartrt.models.reference import load_config
 from smartrt.price import Agreement, Cosines, Precision, Verified
 
 from .calibration import Calibration
+from .dialect.fuse import fuse
 from .external import DataFile, weight_bytes
 from .precision.convert import convert
 from .precision.products import find_products, is_named
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from smartrt.manifest import Dialect
     from smartrt.models.checkpoint import Checkpoint
 
     from .calibration import CalibrationItems
@@ -57,6 +59,7 @@ class Builder:
         items: What activations are measured on.
         scratch: A directory that lives as long as the builder.
         opset: Of the float graphs.
+        dialect: Which operators they use; `fused` is made of the same traced graphs.
         bar: Makes a progress bar of a label and a number of bytes.
         report: Told of each step.
     """
@@ -67,6 +70,7 @@ class Builder:
     items: CalibrationItems
     scratch: Path
     opset: int
+    dialect: Dialect
     bar: Bar
     report: Callable[[str], None]
     _traced: dict[str, ir.Model] = field(default_factory=dict)
@@ -94,8 +98,11 @@ class Builder:
         errors: dict[str, float] = {}
         wide: dict[str, dict[str, int]] = {}
         graphs: dict[str, GraphEntry] = {}
+        opsets = []
         for graph, traced in self._traced.items():
             model = traced.clone()
+            if self.dialect == "fused":
+                fuse(model)
             self.report(f"writing {graph} as {scheme.name}")
             total = weight_bytes(model)
             with self.bar(f"{graph} to {scheme.name}", total) as bar, DataFile(directory, graph, bar.advance) as data:
@@ -104,6 +111,7 @@ class Builder:
             errors |= {f"{graph}.{path}": error for path, error in outcome.errors.items()}
             wide[graph] = outcome.wide
             graphs[graph] = _entry(model, graph)
+            opsets.append(model.opset_imports[""])
         proofs = {graph: prove(directory / f"{graph}.onnx") for graph in graphs}
         check_proof(proofs, scheme, {graph: sum(sizes.values()) for graph, sizes in wide.items()})
         precision = Precision(
@@ -116,8 +124,8 @@ class Builder:
             kept={graph: tuple(paths) for graph, paths in wide.items() if paths},
             graphs=proofs,
         )
-        opset = max(self.opset, scheme.opset)
-        return Built(self._manifest(directory, name, parts | {"graphs": graphs, "opset": opset}, precision), errors)
+        parts |= {"graphs": graphs, "opset": max(opsets), "dialect": self.dialect}
+        return Built(self._manifest(directory, name, parts, precision), errors)
 
     def _check_names(self, keep: Collection[str]) -> None:
         """Every name means a product: a misspelt one would be rounded all the same."""

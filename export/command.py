@@ -11,6 +11,7 @@ from smartrt.cli.options import json_switch, option, positive, switch
 from smartrt.cli.price import price_lines
 from smartrt.cli.terminal import note, progress, say, say_json
 from smartrt.errors import InputError, MissingDependencyError
+from smartrt.manifest import Dialect
 from smartrt.models.qwen_vl.presets import PRESETS
 from smartrt.models.recipe import POOLINGS
 from smartrt.price import Wide
@@ -72,6 +73,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="what --precision auto makes small: the size, unless told otherwise",
         choices=tuple(GOALS),
     )
+    option(
+        parser, "--dialect", help="operators of the graphs: portable for every engine, fused for new ones",
+        choices=get_args(Dialect), default="portable",
+    )  # fmt: skip
     option(parser, "--opset", help="ONNX opset", type=int, default=OPSET)
     option(parser, "--tolerance", help="largest difference from PyTorch accepted", type=float, default=TOLERANCE)
     switch(parser, "--list", help="list the architectures that can be exported, and stop")
@@ -99,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         wanted=wanted,
         revision=args.revision,
         opset=args.opset,
+        dialect=args.dialect,
         tolerance=args.tolerance,
         layer=args.layer,
         adapter=args.adapter,

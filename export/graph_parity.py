@@ -31,10 +31,10 @@ def check_graphs(
     for _, item, trace in traces:
         if trace.visual is not None:
             patches = patches_of(trace, images)
-            rows = backbone.see(patches)
-            worst["vision"] = max(worst["vision"], _relative(trace.visual, rows["tokens"][1:]))
+            rows = _rows(backbone, patches)
+            worst["vision"] = max(worst["vision"], _relative(trace.visual, rows["visual"]))
             if trace.deepstack is not None:
-                worst["vision"] = max(worst["vision"], _relative(trace.deepstack, rows["deepstack"][:, 1:]))
+                worst["vision"] = max(worst["vision"], _relative(trace.deepstack, rows["deepstack"]))
             if trace.deepstack is None and images.deepstack_layers:
                 raise ParityError(f"the reference has no DeepStack features for {str(item)[:60]!r}")
         outputs = run_checked(backbone.decoder, _decoder_feeds(trace, images))
@@ -59,22 +59,33 @@ def patches_of(trace: Trace, images: Images) -> list[Patches]:
     return [Patches(part, int(rows), int(columns)) for part, (_, rows, columns) in zip(parts, trace.grids, strict=True)]
 
 
+def _rows(backbone: QwenVLBackbone, patches: Sequence[Patches]) -> dict[str, np.ndarray]:
+    """What the graph `vision` makes of an item's images, row by row, by the decoder's names."""
+    seen = backbone.vision.see(patches)
+    numbers = np.concatenate(
+        [first + np.arange(image.blocks) for first, image in zip(seen.first, patches, strict=True)]
+    )
+    arrays = {name: array if isinstance(array, np.ndarray) else array.numpy() for name, array in seen.feeds.items()}
+    return {name: array[..., numbers, :] for name, array in arrays.items()}
+
+
 def _decoder_feeds(trace: Trace, images: Images) -> dict[str, np.ndarray]:
+    index = np.zeros(trace.input_ids.shape, np.int64)
+    hidden = trace.inputs_embeds.shape[-1]
+    visual, deepstack = np.zeros((1, hidden), np.float32), np.zeros((images.deepstack_layers, 1, hidden), np.float32)
+    if trace.visual is not None:
+        at = trace.input_ids == images.placeholder_id
+        index[at] = np.arange(1, 1 + np.count_nonzero(at))
+        visual = trace.visual
+        deepstack = deepstack if trace.deepstack is None else trace.deepstack
     feeds = {
         "inputs_embeds": trace.inputs_embeds[None],
         "position_ids": np.ascontiguousarray(trace.position_ids[:, None]),
         "pooled_index": np.array([trace.pooled_at], np.int64),
+        "visual_index": index[None],
+        "visual": visual,
     }
-    if images.deepstack_layers:
-        hidden = trace.inputs_embeds.shape[-1]
-        zeros = np.zeros((images.deepstack_layers, 1, hidden), np.float32)
-        index = np.zeros(trace.input_ids.shape, np.int64)
-        if trace.deepstack is not None:
-            visual = trace.input_ids == images.placeholder_id
-            index[visual] = np.arange(1, 1 + np.count_nonzero(visual))
-            zeros = np.concatenate([zeros, trace.deepstack], axis=1)
-        feeds |= {"deepstack": zeros, "deepstack_index": index[None]}
-    return feeds
+    return feeds | ({"deepstack": deepstack} if images.deepstack_layers else {})
 
 
 def _relative(truth: np.ndarray, found: np.ndarray) -> float:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from smartrt.evaluation.quality import Quality
+    from smartrt.manifest import Dialect
     from smartrt.price import Verified
 
     from .build import Bar, Built
@@ -59,6 +60,7 @@ def export(
     wanted: Wanted = Wanted(),  # noqa: B008  (frozen)
     revision: str | None = None,
     opset: int = OPSET,
+    dialect: Dialect = "portable",
     tolerance: float = TOLERANCE,
     layer: int | None = None,
     adapter: str | None = None,
@@ -74,6 +76,7 @@ def export(
         wanted: The precision.
         revision: Branch, tag or commit of a hub id.
         opset: ONNX opset of the graphs, raised where a precision needs a newer one.
+        dialect: ``portable`` for every engine, or ``fused`` for engines that know ONNX's own attention (opset 23).
         tolerance: Largest difference from PyTorch that is accepted of fp32.
         layer: The layer that token states come from, 1 being the first; the last if None.
         adapter: SMART's `adapter.pt`, which token states pass through.
@@ -108,7 +111,7 @@ def export(
         items = _calibration(wanted, reference) if measured else CalibrationItems((), "nothing")
         report("running PyTorch")
         truth, truths = Truth.of(reference), measure.of_reference(reference, sets, bar)
-        builder = Builder(checkpoint, family, reference, items, scratch, opset, bar, report)
+        builder = Builder(checkpoint, family, reference, items, scratch, opset, dialect, bar, report)
         name, keep = destination.name.removesuffix(".smartrt"), wanted.keep
         if scheme is None:
             trial = _search(wanted, builder, name, sets, truths, scratch, report, bar)

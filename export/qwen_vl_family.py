@@ -42,7 +42,7 @@ __all__ = ["OPTIONS", "calibrate", "load", "options_of", "trace", "write"]
 OPTIONS = ("preset", "max_length", "min_pixels", "max_pixels", "query_instruction", "document_instruction")
 """What replaces a preset's own values."""
 
-_INTEGERS = ("valid", "taps", "position_ids", "pooled_index", "deepstack_index")
+_INTEGERS = ("valid", "taps", "position_ids", "pooled_index", "visual_index")
 _INPUT_TYPES = dict.fromkeys(_INTEGERS, torch.int64) | {"patches": torch.uint8}
 _OUTPUTS = {"vision": ("tokens", "deepstack"), "decoder": ("pooled", "token_states")}
 _TABLE, _SCALES = "token_table.bin", "token_table.scales.bin"

@@ -11,6 +11,7 @@ import numpy as np
 from .backbones import open_backbone
 from .batching import plan_batches
 from .bundle import Bundle
+from .engines import device_of
 from .errors import EngineError, OptionError, SaturationWarning, TruncationWarning
 from .fusion import unit
 from .items import as_sequence, parse_item
@@ -54,7 +55,7 @@ class Encoder:
         path: str | os.PathLike[str],
         *,
         engine: str = "ort",
-        device: str = "cpu",
+        device: str | None = None,
         verify: bool = True,
         token_budget: int = TOKEN_BUDGET,
         image_limits: ImageLimits | None = None,
@@ -64,12 +65,14 @@ class Encoder:
 
         Args:
             path: The bundle directory, ``NAME.smartrt``.
-            engine: ``ort`` (ONNX Runtime) or ``fake`` (arithmetic, for tests).
-            device: ``cpu``, ``cuda`` or ``cuda:N``. A device that does not load is an error.
+            engine: ``ort`` (ONNX Runtime), ``trt`` (TensorRT) or ``fake`` (arithmetic, for tests).
+            device: ``cpu``, ``cuda`` or ``cuda:N``; None: the CPU, with TensorRT the first GPU. A device that does not
+                load is an error.
             verify: Compare every file's SHA-256 with the manifest before using it.
             token_budget: Padded tokens per engine call; bounds memory.
             image_limits: What an image may cost before it is refused (`images.ImageLimits`).
-            options: Fields of the engine's options, such as ``threads=1`` (`engines.ort.OrtOptions`).
+            options: Fields of the engine's options, such as ``threads=1`` (`engines.ort.OrtOptions`,
+                `engines.trt.TrtOptions`).
 
         Raises:
             BundleError: The bundle is missing, corrupt or of a newer format.
@@ -88,20 +91,23 @@ class Encoder:
         bundle: Bundle,
         *,
         engine: str = "ort",
-        device: str = "cpu",
+        device: str | None = None,
         token_budget: int = TOKEN_BUDGET,
         image_limits: ImageLimits | None = None,
         **options: Any,
     ) -> Encoder:
         """Load the graph of a bundle that is open already. See `open`."""
-        if engine == "ort" and device == "cpu" and bundle.manifest.precision.activations == "dynamic" and saturates():
+        place = device_of(engine, device)
+        if engine == "ort" and place == "cpu" and bundle.manifest.precision.activations == "dynamic" and saturates():
             warnings.warn(
                 f"{bundle.path} is {bundle.manifest.precision.name}, and this processor saturates when it adds 8-bit "
                 "products: its vectors are less exact than those that were verified. Use w8 here, or verify it",
                 SaturationWarning,
                 stacklevel=3,
             )
-        backbone = open_backbone(bundle, engine=engine, device=device, image_limits=image_limits, **options)
+        if engine == "trt" or options.get("cuda_graphs"):  # their shapes end where the batches do
+            options.setdefault("batch_tokens", token_budget)
+        backbone = open_backbone(bundle, engine=engine, device=place, image_limits=image_limits, **options)
         return cls(bundle, backbone, token_budget)
 
     def encode_query(
@@ -207,7 +213,8 @@ class Encoder:
         dims = self.bundle.manifest.dims
         pooled = np.empty((len(items), dims.pooled), np.float32)
         tokens: list[Any] = [None] * len(items)
-        for batch in plan_batches([len(item.ids) for item in items], self._token_budget):
+        lengths = [self.backbone.padded_length(len(item.ids)) for item in items]
+        for batch in plan_batches(lengths, self._token_budget):
             pooled[batch], states = self.backbone.run([items[i] for i in batch])
             for row, i in enumerate(batch):
                 kept = states[row][items[i].keep]

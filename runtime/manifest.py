@@ -17,7 +17,7 @@ from .price import Precision, Verified  # noqa: TC001  (strict_json reads the ty
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Bundle format written and read by this version. docs/format.md keeps the history."""
 
 Side = Literal["query", "document"]
@@ -25,6 +25,10 @@ Side = Literal["query", "document"]
 QueryMask = Literal["bundle", "text-only"]
 """Which query tokens take part in late interaction: those the bundle says, or of these the text alone
 (composed image retrieval: the query picture's own tokens mislead; SMART, arXiv 2605.24938)."""
+
+Dialect = Literal["portable", "fused"]
+"""Which operators the graphs use: those every engine takes (opset 21 and less), or ONNX's own attention, RMS norm and
+rotary embedding (opset 23), which newer engines run faster. docs/engines.md says which takes what."""
 
 Parts = Literal[
     "text", "image", "image+text", "instruction", "instruction+text", "instruction+image", "instruction+image+text"
@@ -226,6 +230,7 @@ class Manifest:
     source: Source
     exporter: dict[str, str]
     opset: int
+    dialect: Dialect
     precision: Precision
     graphs: dict[str, GraphEntry]
     files: dict[str, FileEntry]

@@ -166,9 +166,9 @@ def test_an_encoder_loads_the_vision_graph_with_its_first_image(page_path, place
         opened.encode_query(["a list", {"text": "a file", "instruction": "Find it"}])
         opened.encode_document("a list")
         opened.describe("a list", "query")
-        assert opened.backbone.vision is None
+        assert opened.backbone.vision.engine is None
         opened.encode_document({"image": place / "docs" / "a.png"})
-        assert opened.backbone.vision is not None
+        assert opened.backbone.vision.engine is not None
 
 
 # A match is explained.

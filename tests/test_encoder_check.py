@@ -91,7 +91,7 @@ def test_check_keeps_to_the_limits_of_its_encoder(page_path):
 def test_check_decodes_and_loads_no_vision_graph(page_path):
     with Encoder.open(page_path) as encoder:
         encoder.check({"image": pixels(0)}, "document", "a.png")
-        assert encoder.backbone.vision is None
+        assert encoder.backbone.vision.engine is None
 
 
 def test_check_of_a_bundle_of_texts_refuses_images(texts):

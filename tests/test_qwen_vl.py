@@ -81,6 +81,8 @@ def test_the_graphs_have_our_axes_and_no_work_that_depends_on_data(exported: tup
         "inputs_embeds": ["batch", "length", hidden],
         "position_ids": [3, "batch", "length"],
         "pooled_index": ["batch"],
+        "visual_index": ["batch", "length"],
+        "visual": ["row", hidden],
         "pooled": ["batch", hidden],
         "token_states": ["batch", "length", hidden],
     }
@@ -121,10 +123,10 @@ def test_several_images_of_several_sizes_pass_in_one_call(exported: tuple[str, P
     items = [{"image": picture(40 * n, 60 + 20 * n, n)} for n in range(1, 5)]
     encoder.encode_document(items[:1])
     calls = []
-    run = backbone.vision.run
-    backbone.vision.run = lambda feeds: calls.append(feeds["patches"].shape) or run(feeds)
+    run = backbone.vision.engine.run
+    backbone.vision.engine.run = lambda feeds: calls.append(feeds["patches"].shape) or run(feeds)
     together = encoder.encode_document(items)
-    backbone.vision.run = run
+    backbone.vision.engine.run = run
     assert [shape[0] for shape in calls] == [4]
     for i, item in enumerate(items):
         np.testing.assert_allclose(together.pooled[i], encoder.encode_document(item).pooled[0], atol=TOLERANCE)
@@ -137,9 +139,9 @@ def test_a_text_never_loads_the_vision_graph(exported: tuple[str, Path, Path]) -
         def refuse(name: str) -> Any:
             raise AssertionError(name)
 
-        backbone._open_graph = refuse
+        backbone.vision._open = lambda: refuse("vision")
         encoder.encode_query(["a text", {"text": "and another", "instruction": "Find it"}])
-        assert backbone.vision is None
+        assert backbone.vision.engine is None
 
 
 def test_an_image_is_the_same_as_path_bytes_picture_and_array(encoder: smartrt.Encoder, tmp_path: Path) -> None:

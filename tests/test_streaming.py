@@ -120,6 +120,8 @@ def test_traced_modules_with_weights_give_what_the_reference_does(reference):
             torch.from_numpy(trace.inputs_embeds)[None],
             torch.from_numpy(trace.position_ids)[:, None],
             torch.tensor([trace.pooled_at]),
+            torch.zeros(1, len(trace.input_ids), dtype=torch.int64),
+            torch.zeros(1, trace.inputs_embeds.shape[-1]),
         )
     np.testing.assert_allclose(found["pooled"][0], trace.pooled, atol=1e-5)
     np.testing.assert_allclose(found["token_states"][0], trace.token_states, atol=1e-5)

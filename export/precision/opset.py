@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 _FIRST = 18  # below, axes move from attributes to inputs
 
-# Operators whose definition changed between opset 18 and 21, and whose meaning did not (ONNX's changelog: more
+# Operators whose definition changed between opset 18 and 23, and whose meaning did not (ONNX's changelog: more
 # types, more optional attributes).
 _SAME_MEANING = {
-    "Cast", "CastLike", "Constant", "ConstantOfShape", "DequantizeLinear", "Equal", "Flatten", "Identity", "IsInf",
-    "IsNaN", "Pad", "QuantizeLinear", "ReduceMax", "ReduceMin", "Reshape", "Shape", "Size", "Squeeze", "Transpose",
-    "Unsqueeze",
+    "Cast", "CastLike", "Constant", "ConstantOfShape", "Conv", "Cos", "DequantizeLinear", "Equal", "Flatten",
+    "Identity", "IsInf", "IsNaN", "Pad", "QuantizeLinear", "ReduceMax", "ReduceMin", "Reshape", "Shape", "Sin", "Size",
+    "Softplus", "Squeeze", "Transpose", "Unsqueeze",
 }  # fmt: skip
-_IR_VERSION = 10  # the first with 4-bit integers
+_IR_VERSIONS = {21: 10, 22: 10, 23: 11}
+"""By opset the format of the file that came with it; 10 is the first with 4-bit integers."""
 
 
 def raise_opset(model: ir.Model, least: int) -> None:
@@ -38,4 +39,4 @@ def raise_opset(model: ir.Model, least: int) -> None:
             if len(versions) > 1:
                 raise ExportError(f"{node.op_type} changed between opset {present} and {least}: give --opset {least}")
     model.opset_imports[""] = least
-    model.ir_version = max(model.ir_version, _IR_VERSION)
+    model.ir_version = max(model.ir_version, _IR_VERSIONS.get(least, 10))

@@ -75,16 +75,10 @@ def find_products(graph: ir.Graph) -> list[Product]:
 def find_attention(graph: ir.Graph) -> list[ir.Node]:
     """Products of two activations around a softmax: queries with keys, and attention with values.
 
-    Others, such as positions with rotary frequencies, are none of them.
+    Others, such as positions with rotary frequencies, are none of them. A fused Attention is both products in one node.
     """
-    return [
-        node
-        for node in graph
-        if node.op_type == "MatMul"
-        and node.domain in ("", "ai.onnx")
-        and all(value is not None and _initialiser(value) is None for value in node.inputs)
-        and ("Softmax" in _before(node.inputs[0]) or "Softmax" in _behind(node))
-    ]
+    own = [node for node in graph if node.domain in ("", "ai.onnx")]
+    return [node for node in own if node.op_type == "Attention" or (node.op_type == "MatMul" and _is_attention(node))]
 
 
 def is_named(path: str, names: Collection[str]) -> bool:
@@ -108,6 +102,11 @@ def values_of(value: ir.Value) -> np.ndarray:
     if value.const_value is None:
         raise ExportError(f"the weight {value.name} has no value")
     return value.const_value.numpy()
+
+
+def _is_attention(node: ir.Node) -> bool:
+    activations = all(value is not None and _initialiser(value) is None for value in node.inputs)
+    return activations and ("Softmax" in _before(node.inputs[0]) or "Softmax" in _behind(node))
 
 
 def _initialiser(value: ir.Value | None) -> ir.Value | None:

@@ -2,7 +2,8 @@
 
 What differs from `Qwen3VLTextModel` and `Qwen2VLTextModel` (transformers 4.57), and why:
 
-- Visual features are added by looking rows up instead of by a boolean mask: masks become NonZero and ScatterND.
+- Visual tokens and features are looked up by row instead of put in place by a boolean mask: masks become NonZero and
+  ScatterND. They come as the vision graph hands them out, so that an engine may pass them on where they are.
 - The causal mask is the only mask. Padding stands on the right, where causality hides it.
 - Rotary angles are products and sums in float32, not a matrix product that an engine may round to TF32.
 - The mask is a finite number: no row is ever NaN, in float16 neither.
@@ -54,8 +55,9 @@ class Decoder(nn.Module):
         inputs_embeds: Tensor,
         position_ids: Tensor,
         pooled_index: Tensor,
+        visual_index: Tensor,
+        visual: Tensor,
         deepstack: Tensor | None = None,
-        deepstack_index: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """One forward pass.
 
@@ -63,19 +65,21 @@ class Decoder(nn.Module):
             inputs_embeds: ``[batch, length, hidden]``, padding on the right.
             position_ids: ``[3, batch, length]`` int64: time, height, width.
             pooled_index: ``[batch]`` int64, the token whose state is pooled.
-            deepstack: ``[layers, rows, hidden]``, row 0 zeros.
-            deepstack_index: ``[batch, length]`` int64, the row of each token, 0 for text.
+            visual_index: ``[batch, length]`` int64: 0 for text, 1 for the first row of `visual` and so on.
+            visual: ``[row, hidden]``, what the vision tower made; at least one row, read or not.
+            deepstack: ``[layers, row, hidden]``, the same rows for each of the first layers.
 
         Returns:
             ``pooled [batch, hidden]`` and ``token_states [batch, length, dim]``, float32, L2-normalised.
         """
         rotary, bias = self.places(position_ids, inputs_embeds.dtype)
-        states = inputs_embeds
+        seen, rows = (visual_index > 0).unsqueeze(-1), (visual_index - 1).clamp(min=0)
+        states = torch.where(seen, embedding(rows, visual), inputs_embeds)
         chosen: dict[int, Tensor] = {}
         for number, layer in enumerate(self.layers, start=1):
             states = self.step(layer, states, rotary, bias)
-            if number <= self.deepstack_layers and deepstack is not None and deepstack_index is not None:
-                states = states + embedding(deepstack_index, deepstack[number - 1])
+            if number <= self.deepstack_layers and deepstack is not None:
+                states = states + torch.where(seen, embedding(rows, deepstack[number - 1]), 0.0)
             if number in self.head.layers:
                 chosen[number] = states
         last = self.norm(states)

@@ -27,6 +27,9 @@ class Backbone(Protocol):
     def max_length(self) -> int:
         """Tokens per item, template included, past which it is cut."""
 
+    def padded_length(self, length: int) -> int:
+        """What an item of `length` tokens takes in a batch: more, where the engine runs in buckets."""
+
     def prepare(self, items: Sequence[ParsedItem], side: Side, query_mask: QueryMask) -> Iterator[Prepared]:
         """Tokenise and decode, one item after another, in order."""
 

@@ -1,8 +1,7 @@
 """Qwen-VL: ids and patches into the graphs `vision` and `decoder`.
 
-The vision graph is loaded with the first image: a query of text never touches it. Its output goes into a
-table of rows, row 0 being zeros; the decoder looks the rows up by index, so that no operator of the graph
-depends on where the images are.
+The decoder is fed the embeddings of tokens and, beside them, the rows of images (`vision`) with the number of each
+visual token's row, so that no operator of the graph depends on where the images are.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ..batching import pad, plan_batches
+from ..batching import pad
 from ..engines import open_engine, run_checked
+from ..engines.buckets import rounded
 from ..errors import EngineError, InputError
 from ..images.decode import decode
 from ..images.patches import cut
@@ -21,8 +21,9 @@ from ..prepared import Prepared
 from ..text import load_tokenizer, pieces
 from .base import check_interface
 from .chat import ChatTokenizer
-from .positions import mrope, position_taps, rotary_angles, sequential
+from .positions import mrope, sequential
 from .token_table import MappedTable
+from .vision import Vision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from ..items import ParsedItem
     from ..manifest import Chat, Images, QueryMask, Side, TokenTable
 
-PATCH_BUDGET = 8192
-"""Padded patches per call of the vision graph; a page of the largest size has 7,000 and travels alone."""
-
 
 class QwenVLBackbone:
     """A Qwen-VL of one bundle on one engine. See `Backbone`."""
@@ -49,15 +47,15 @@ class QwenVLBackbone:
         self._chat = cast("Chat", manifest.chat)  # Manifest.problems saw to these
         self._images = cast("Images", manifest.images)
         self._limits = image_limits
-        self._open_graph = open_graph
         tokenizer = load_tokenizer(bundle)
         self.tokenizer = tokenizer
         self._renderer = ChatTokenizer(
             tokenizer, self._chat, self._images.placeholder_id, manifest.tokenizer.max_length
         )
-        self._table = MappedTable.open(bundle, cast("TokenTable", manifest.token_table))
+        table = cast("TokenTable", manifest.token_table)
+        self._table = MappedTable.open(bundle, table)
         self.decoder = open_graph("decoder")
-        self.vision: Engine | None = None
+        self.vision = Vision(self._images, table.dim, lambda: open_graph("vision"))
 
     @classmethod
     def open(
@@ -77,6 +75,10 @@ class QwenVLBackbone:
         """See `Backbone`."""
         return self._manifest.tokenizer.max_length
 
+    def padded_length(self, length: int) -> int:
+        """See `Backbone`."""
+        return rounded(self.decoder, "length", length)
+
     def prepare(self, items: Sequence[ParsedItem], side: Side, query_mask: QueryMask) -> Iterator[Prepared]:
         """See `Backbone`."""
         mask = self._manifest.late_mask
@@ -94,22 +96,18 @@ class QwenVLBackbone:
     def run(self, batch: Sequence[Prepared]) -> tuple[NDArray[np.float32], list[NDArray[Any]]]:
         """See `Backbone`."""
         ids, _ = pad([item.ids for item in batch], self._manifest.tokenizer.pad_id, "right")
-        rows = self.see([image for item in batch for image in item.images])
-        visual = np.zeros(ids.shape, bool)
+        seen = self.vision.see([image for item in batch for image in item.images])
+        index, first = np.zeros_like(ids), iter(seen.first)
         for row, item in enumerate(batch):
             for start, image in zip(item.image_starts, item.images, strict=True):
-                visual[row, start : start + image.blocks] = True
-        index = np.zeros_like(ids)
-        index[visual] = np.arange(1, 1 + np.count_nonzero(visual))
-        embeds = self._table[ids]
-        embeds[visual] = rows["tokens"][1:]
-        feeds: dict[str, NDArray[Any]] = {
-            "inputs_embeds": embeds,
+                index[row, start : start + image.blocks] = next(first) + np.arange(1, 1 + image.blocks)
+        feeds = {
+            "inputs_embeds": self._table[ids],
             "position_ids": self.positions(batch, ids.shape[1]),
             "pooled_index": np.array([item.pooled_at for item in batch], np.int64),
+            "visual_index": index,
+            **seen.feeds,
         }
-        if "deepstack" in rows:
-            feeds |= {"deepstack": rows["deepstack"], "deepstack_index": index}
         outputs = run_checked(self.decoder, feeds)
         states = [row[: len(item.ids)] for row, item in zip(outputs["token_states"], batch, strict=True)]
         return outputs["pooled"], states
@@ -126,8 +124,7 @@ class QwenVLBackbone:
     def close(self) -> None:
         """See `Backbone`."""
         self.decoder.close()
-        if self.vision is not None:
-            self.vision.close()
+        self.vision.close()
 
     def _patches(self, item: ParsedItem) -> tuple[Patches, ...]:
         entry = self._images
@@ -164,42 +161,3 @@ class QwenVLBackbone:
             ]
             positions[:, row, : len(item.ids)] = mrope(len(item.ids), spans)
         return positions
-
-    def see(self, images: Sequence[Patches]) -> dict[str, NDArray[np.float32]]:
-        """Visual rows of all images one after another, behind a row of zeros; ``deepstack [layers, rows, H]``."""
-        hidden = cast("TokenTable", self._manifest.token_table).dim
-        found: list[dict[str, NDArray[np.float32]]] = [{}] * len(images)
-        for batch in plan_batches([image.blocks * self._images.merge_size**2 for image in images], PATCH_BUDGET):
-            outputs = self._run_vision([images[i] for i in batch])
-            for row, i in enumerate(batch):
-                found[i] = {name: array[..., row, : images[i].blocks, :] for name, array in outputs.items()}
-        result = {"tokens": np.concatenate([np.zeros((1, hidden), np.float32), *(rows["tokens"] for rows in found)])}
-        if layers := self._images.deepstack_layers:
-            zeros = np.zeros((layers, 1, hidden), np.float32)
-            result["deepstack"] = np.concatenate([zeros, *(rows["deepstack"] for rows in found)], axis=1)
-        return result
-
-    def _run_vision(self, images: Sequence[Patches]) -> dict[str, NDArray[Any]]:
-        """One call for images of several sizes, padded to the largest."""
-        if self.vision is None:
-            self.vision = self._open_graph("vision")
-        feeds: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in self.vision.inputs}
-        width = max(image.blocks for image in images)
-        for image in images:
-            for name, array in self._vision_feeds(image).items():
-                if name in feeds:
-                    padding = [(0, width - image.blocks)] + [(0, 0)] * (array.ndim - 1)
-                    feeds[name].append(np.pad(array, padding))
-        return run_checked(self.vision, {name: np.stack(arrays) for name, arrays in feeds.items()})
-
-    def _vision_feeds(self, image: Patches) -> dict[str, NDArray[Any]]:
-        entry = self._images
-        place = image.rows, image.columns, entry.merge_size
-        feeds: dict[str, NDArray[Any]] = {
-            "patches": image.values,
-            "rotary": rotary_angles(*place, entry.rotary_dim, entry.rotary_theta),
-            "valid": np.ones(image.blocks, np.int64),
-        }
-        if entry.position_grid is not None:
-            feeds["taps"], feeds["tap_weights"] = position_taps(*place, entry.position_grid)
-        return feeds

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..batching import pad
 from ..engines import open_engine, run_checked
+from ..engines.buckets import rounded
 from ..text import TextTokenizer
 from .base import check_interface
 
@@ -43,6 +44,10 @@ class TextBackbone:
     def max_length(self) -> int:
         """See `Backbone`."""
         return self.tokenizer.max_length
+
+    def padded_length(self, length: int) -> int:
+        """See `Backbone`."""
+        return rounded(self.engine, "length", length)
 
     def prepare(self, items: Sequence[ParsedItem], side: Side, query_mask: QueryMask) -> Iterator[Prepared]:  # noqa: ARG002  (all tokens are text)
         """See `Backbone`."""

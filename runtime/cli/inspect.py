@@ -47,7 +47,7 @@ def _rows(identity: str, manifest: Manifest) -> list[tuple[str, str]]:
         ("exported by", ", ".join(f"{name} {version}" for name, version in sorted(manifest.exporter.items()))),
         (
             "graphs",
-            f"{graphs}: opset {manifest.opset}, {len(manifest.files)} files, {size:,} bytes",
+            f"{graphs}: {manifest.dialect}, opset {manifest.opset}, {len(manifest.files)} files, {size:,} bytes",
         ),
         *precision_rows(manifest),
         ("pooled", f"{manifest.dims.pooled} dims, {manifest.pooling}, {normalised}"),

@@ -55,9 +55,11 @@ def decoder_axes(images: Images, hidden: int, dims: Dims) -> Axes:
         "inputs_embeds": ("batch", "length", hidden),
         "position_ids": (3, "batch", "length"),
         "pooled_index": ("batch",),
+        "visual_index": ("batch", "length"),
+        "visual": ("row", hidden),
     }
     if images.deepstack_layers:
-        axes |= {"deepstack": (images.deepstack_layers, "row", hidden), "deepstack_index": ("batch", "length")}
+        axes["deepstack"] = (images.deepstack_layers, "row", hidden)
     return axes | _outputs(dims)
 
 

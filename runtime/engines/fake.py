@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _GOLDEN = (5**0.5 - 1) / 2
 _WHOLE = (
-    "input_ids", "attention_mask", "token_type_ids", "valid", "taps", "position_ids", "pooled_index", "deepstack_index",
+    "input_ids", "attention_mask", "token_type_ids", "valid", "taps", "position_ids", "pooled_index", "visual_index",
 )  # fmt: skip
 _DTYPES = dict.fromkeys(_WHOLE, "int64") | {"patches": "uint8"}
 
@@ -109,7 +109,10 @@ class FakeDecoder(FakeEngine):
     """A decoder: a state is the unit vector of its own embedding, the pooled one of the mean up to its place."""
 
     def _compute(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
-        embeds = feeds["inputs_embeds"].astype(np.float64)
+        index, visual = feeds["visual_index"], feeds["visual"]
+        embeds = np.where(index[..., None] > 0, visual[np.maximum(index - 1, 0)], feeds["inputs_embeds"]).astype(
+            np.float64
+        )
         upto = [row[: int(at) + 1].mean(axis=0) for row, at in zip(embeds, feeds["pooled_index"], strict=True)]
         return {
             "pooled": _unit(_fit(np.stack(upto), self._dim("pooled"))),

@@ -1,7 +1,8 @@
-"""Writes runtime/scoring/*.onnx: products as graphs of one operator. Run it from the repository root."""
+"""Writes runtime/scoring/*.onnx: products, and best matches of groups. Run it from the repository root."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import onnx
@@ -25,15 +26,39 @@ def single_graph() -> onnx.ModelProto:
     return _model(helper.make_graph([node], "single", inputs, [output]))
 
 
-GRAPHS = {"rough": rough_graph, "single": single_graph}
+def late_graph(storage: str) -> onnx.ModelProto:
+    """``best[group, column] = max_row sum_k codes[group, row, k] * query[k, column]`` in float32.
+
+    Three operators that CUDA has for every type here. A group has 8 rows, so nothing is padded and nothing masked.
+    """
+    stored = STORED[storage]
+    widen = [helper.make_node("Cast", ["codes"], ["values"], to=TensorProto.FLOAT)] if storage != "float32" else []
+    multiply = helper.make_node("MatMul", ["values" if widen else "codes", "query"], ["products"])
+    reduce = helper.make_node("ReduceMax", ["products"], ["best"], axes=[1], keepdims=0)
+    inputs = [_tensor("codes", stored, "group", 8, "dim"), _tensor("query", TensorProto.FLOAT, "dim", "column")]
+    output = _tensor("best", TensorProto.FLOAT, "group", "column")
+    return _model(helper.make_graph([*widen, multiply, reduce], f"late_{storage}", inputs, [output]))
 
 
-def _tensor(name: str, dtype: int, *axes: str) -> onnx.ValueInfoProto:
+STORED = {
+    "int16": TensorProto.INT16,
+    "int8": TensorProto.INT8,
+    "float16": TensorProto.FLOAT16,
+    "float32": TensorProto.FLOAT,
+}
+GRAPHS = {
+    "rough": rough_graph,
+    "single": single_graph,
+    **{f"late_{storage}": functools.partial(late_graph, storage) for storage in STORED},
+}
+
+
+def _tensor(name: str, dtype: int, *axes: str | int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, dtype, list(axes))
 
 
 def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
-    # Both operators came with opset 10 or before: every ONNX Runtime that smartrt runs on reads this.
+    # The operators came with opset 10 or before: every ONNX Runtime that smartrt runs on reads this.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     model.producer_name = "smartrt"
     onnx.checker.check_model(model, full_check=True)
