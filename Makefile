@@ -1,5 +1,7 @@
 # make demo   export MiniLM, index the Python standard library, ask it questions
 # make test   the tests (minutes); make test-slow adds those that build wheels and environments
+# make test-aarch64   the wheel as a real aarch64 process, under emulation; needs apt-get and a Debian mirror, no root
+# make test-tensorrt   every kind of graph through TensorRT's parser and compiler; x86-64, no GPU, fetches 150 MB
 # make lint   ruff and mypy
 # make bench  the default suite: latency and accuracy of MiniLM against PyTorch, a quarter of an hour on four cores;
 #             QUICK=1 for a first look; the page is build/study/index.html (build/quick)
@@ -10,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := cpu,pdf,pool,export,demo,bench,dev
 
-.PHONY: demo test test-slow lint bench clean FORCE
+.PHONY: demo test test-slow test-aarch64 test-tensorrt lint bench clean FORCE
 
 demo: .venv/.installed
 	$(BIN)/smartrt demo
@@ -20,6 +22,14 @@ test: .venv/.installed
 
 test-slow: .venv/.installed
 	$(BIN)/pytest -m slow
+
+test-aarch64: .venv/.installed
+	PYTHON=$(BIN)/python tests/gates/aarch64.sh
+	SMARTRT_AARCH64=build/aarch64 $(BIN)/pytest tests/test_aarch64.py tests/test_resolution.py
+
+test-tensorrt: .venv/.installed
+	PYTHON=$(BIN)/python tests/gates/tensorrt.sh
+	SMARTRT_TENSORRT=$(CURDIR)/build/tensorrt $(BIN)/pytest -m tensorrt tests/test_tensorrt_gate.py
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

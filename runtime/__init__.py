@@ -14,7 +14,7 @@ graphs on an `engines` module, `encoder` returns `types.Embeddings`; `maxsim` an
 from . import errors
 from .bundle import Bundle
 from .encoder import Encoder
-from .errors import SaturationWarning, SmartrtError, TruncationWarning
+from .errors import GraphCaptureWarning, PlanWarning, SaturationWarning, SmartrtError, TruncationWarning
 from .fusion import Weights, score
 from .images.limits import ImageLimits
 from .index import Hit, Index, IndexOptions
@@ -27,10 +27,12 @@ __all__ = [
     "Bundle",
     "Embeddings",
     "Encoder",
+    "GraphCaptureWarning",
     "Hit",
     "ImageLimits",
     "Index",
     "IndexOptions",
+    "PlanWarning",
     "SaturationWarning",
     "SmartrtError",
     "TokenStates",

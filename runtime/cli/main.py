@@ -14,7 +14,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
-from ..errors import SmartrtError, TruncationWarning
+from ..errors import GraphCaptureWarning, PlanWarning, SmartrtError, TruncationWarning
 from .options import Parser
 from .terminal import discard_output, escape_unprintable, flush, note
 
@@ -32,6 +32,7 @@ COMMANDS = {
     "search": ("smartrt.cli.search", "ask an index"),
     "explain": ("smartrt.cli.explain", "show which tokens of a document answer a query"),
     "bench": ("smartrt.benchmarks.command", "measure accuracy, scoring, cold start and preprocessing"),
+    "build": ("smartrt.cli.plans", "compile a bundle for this machine's GPU with TensorRT"),
     "doctor": ("smartrt.cli.doctor", "show what is installed and what can run"),
 }
 """Name -> module with ``configure(parser)`` and ``run(args) -> int``, and the line of help."""
@@ -74,7 +75,8 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as stop:  # argparse after --help, --version or a mistake
         return int(stop.code or 0)
     with warnings.catch_warnings():
-        warnings.simplefilter("always", TruncationWarning)
+        for kind in (TruncationWarning, PlanWarning, GraphCaptureWarning):
+            warnings.simplefilter("always", kind)
         warnings.showwarning = _show_warning
         code: int = args.run(args)
     return code

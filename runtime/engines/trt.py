@@ -1,0 +1,218 @@
+"""TensorRT as an engine: a plan per graph, compiled on this machine, run in a few fixed shapes.
+
+    feeds -> next bucket -> zero-padded in pinned or shared memory -> copied -> enqueued -> copied -> cut
+
+Options are `tensorrt.options.TrtOptions`. Nothing here has been run on a GPU yet; the tests run it on a TensorRT and a
+CUDA that are fakes.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..cuda import Cuda
+from ..errors import DeviceMemoryError, EngineError, GraphCaptureWarning, OptionError, PlanError, PlanWarning
+from ..tensorrt.build import build_plan, cache_of, check_compilable, key_of, machine_of
+from ..tensorrt.options import TrtOptions
+from ..tensorrt.plan import Plan
+from .axes import axes_of
+from .base import TensorSpec, build_options
+from .buckets import buckets_of, cut, fill, shape_of, sizes_of
+from .cuda_tensor import CudaTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ..bundle import Bundle
+    from ..cuda import Buffer, Stream
+    from ..tensorrt.plan import Context
+    from .base import Tensor
+    from .buckets import Buckets
+
+__all__ = ["TrtEngine", "TrtOptions", "gpu_number", "open_graph"]
+
+
+class TrtEngine:
+    """One plan on one GPU. Calls from several threads take turns."""
+
+    def __init__(
+        self,
+        cuda: Cuda,
+        plan: Plan,
+        specs: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]],
+        buckets: Buckets,
+        *,
+        cuda_graphs: bool,
+    ) -> None:
+        self.inputs, self.outputs = specs
+        self.buckets = buckets
+        self._cuda = cuda
+        self._plan = plan
+        self._record = cuda_graphs
+        self._stream: Stream = cuda.stream()
+        self._buffers: dict[str, Buffer] = {}
+        self._contexts: dict[tuple[int, ...], Context] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run(self, feeds: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+        """See `Engine.run`."""
+        with self._lock:
+            sizes, padded = self._enqueue(feeds)
+            shapes = {spec.name: shape_of(spec, padded) for spec in self.outputs}
+            for spec in self.outputs:
+                self._buffers[spec.name].download(_bytes(spec, shapes[spec.name]), self._stream)
+            self._stream.synchronize()
+            return {
+                spec.name: cut(self._view(spec, shapes[spec.name]), shape_of(spec, sizes)).copy()
+                for spec in self.outputs
+            }
+
+    def run_resident(self, feeds: Mapping[str, Tensor]) -> dict[str, CudaTensor]:
+        """See `ResidentEngine.run_resident`."""
+        with self._lock:
+            _, padded = self._enqueue(feeds)
+            self._stream.synchronize()  # another engine reads on another stream
+            return {
+                spec.name: CudaTensor(
+                    self._cuda, self._buffers[spec.name].address, np.dtype(spec.dtype), shape_of(spec, padded)
+                )
+                for spec in self.outputs
+            }
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._stream.close()  # it waits for what may still run
+            for context in self._contexts.values():
+                context.close()
+            self._contexts.clear()
+            self._plan.close()
+            for buffer in self._buffers.values():
+                buffer.close()
+            self._cuda.close()
+
+    def _enqueue(self, feeds: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[str, int]]:
+        """Upload and launch; the sizes of the feeds and those of their bucket."""
+        if self._closed:
+            raise EngineError("this engine is closed; open the encoder again")
+        sizes = sizes_of(self.inputs, feeds)
+        padded, number = self.buckets.fit(sizes)
+        self._reserve()
+        for spec in self.inputs:
+            self._upload(spec, feeds[spec.name], shape_of(spec, padded))
+        refused = self._context(padded, number).enqueue(self._stream, record=self._record)
+        if refused is not None:
+            self._record = False
+            warnings.warn(
+                f"the launches of a graph could not be recorded as a CUDA graph and are enqueued one by one: {refused}",
+                GraphCaptureWarning,
+                stacklevel=2,
+            )
+        return sizes, padded
+
+    def _context(self, padded: Mapping[str, int], number: int) -> Context:
+        place = number, *padded.values()
+        if place not in self._contexts:
+            shapes = {spec.name: shape_of(spec, padded) for spec in self.inputs}
+            addresses = {name: buffer.address for name, buffer in self._buffers.items()}
+            self._contexts[place] = self._plan.context(number, shapes, addresses, self._stream)
+        return self._contexts[place]
+
+    def _reserve(self) -> None:
+        """Memory for every tensor at its largest, once: addresses are fixed in what is recorded."""
+        if self._buffers:
+            return
+        largest = [{axis: sizes[2] for axis, sizes in entry.axes.items()} for entry in self.buckets.ranges]
+        buffers: dict[str, Buffer] = {}
+        try:
+            for spec in (*self.inputs, *self.outputs):
+                most = max(_bytes(spec, shape_of(spec, sizes)) for sizes in largest)
+                buffers[spec.name] = self._cuda.buffer(most)
+        except DeviceMemoryError:
+            for buffer in buffers.values():
+                buffer.close()
+            raise
+        self._buffers = buffers
+
+    def _upload(self, spec: TensorSpec, values: Tensor, shape: tuple[int, ...]) -> None:
+        buffer = self._buffers[spec.name]
+        if isinstance(values, CudaTensor):
+            values.copy_into(buffer.address, shape, self._stream)
+            return
+        fill(self._view(spec, shape), np.asarray(values))
+        buffer.upload(_bytes(spec, shape), self._stream)
+
+    def _view(self, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
+        host = self._buffers[spec.name].host
+        assert host is not None  # noqa: S101  (`_reserve` asked for a host side)
+        return host[: _bytes(spec, shape)].view(spec.dtype).reshape(shape)
+
+
+def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, Any]) -> TrtEngine:
+    """Load the plan of a graph, compiling it first where there is none. See `open_engine`."""
+    chosen = build_options(TrtOptions, options)
+    cuda = Cuda.open(gpu_number(device))
+    try:
+        plan = _load(bundle, graph, cuda, chosen)
+        specs = _specs(bundle, graph, plan)
+        buckets = buckets_of(bundle.manifest, graph, chosen)
+        return TrtEngine(cuda, plan, specs, buckets, cuda_graphs=chosen.cuda_graphs)
+    except BaseException:
+        cuda.close()
+        raise
+
+
+def _load(bundle: Bundle, graph: str, cuda: Cuda, options: TrtOptions) -> Plan:
+    machine, cache = machine_of(cuda), cache_of(bundle, options)
+    key = key_of(bundle, graph, machine, options)
+    found = cache.find(key)
+    path = found.path or _compiled(bundle, graph, options, found.reason, key=key, machine=machine)
+    return Plan.load(path, cuda)
+
+
+def _compiled(bundle: Bundle, graph: str, options: TrtOptions, reason: str, **wanted: Any) -> Path:
+    check_compilable(bundle, wanted["machine"])
+    missing = f"no plan of the graph {graph} fits here: {reason}"
+    if not options.compile:
+        raise PlanError(f"{missing}; compile it: smartrt build {bundle.path}")
+    warnings.warn(f"{missing}; it is compiled now, which takes minutes, once", PlanWarning, stacklevel=5)
+    return build_plan(bundle, graph, cache_of(bundle, options), wanted["key"], lambda _: None)
+
+
+def _specs(bundle: Bundle, graph: str, plan: Plan) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What the manifest says the graph takes and gives, compared with the plan."""
+    entry, axes, found = bundle.manifest.graphs[graph], axes_of(bundle.manifest, graph), plan.tensors()
+    if set(found) != set(axes):
+        raise PlanError(f"the plan of {graph} has {sorted(found)}, the manifest says {sorted(axes)}: compile it again")
+    for name, tensor in axes.items():
+        fixed = tuple(axis if isinstance(axis, int) else -1 for axis in tensor)
+        if found[name][1] != fixed:
+            raise PlanError(f"{name} is {found[name][1]} in the plan of {graph}, the manifest says {fixed}")
+    inputs, outputs = (
+        tuple(TensorSpec(name, found[name][0], axes[name]) for name in names) for names in (entry.inputs, entry.outputs)
+    )
+    return inputs, outputs
+
+
+def gpu_number(device: str) -> int:
+    """The number in ``cuda`` (0) or ``cuda:N``. Raises OptionError for anything else."""
+    match = re.fullmatch(r"cuda(?::(\d+))?", str(device))
+    if not match:
+        raise OptionError(f"TensorRT runs on a GPU: give device='cuda' or 'cuda:N', not {device!r}")
+    return int(match[1] or 0)
+
+
+def _bytes(spec: TensorSpec, shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
