@@ -20,6 +20,7 @@ from .errors import InputError, OptionError
 from .fusion import Method, Weights, check_embeddings, check_method, check_unit
 from .ranking import check_k
 from .scoring.blas import one_thread
+from .scoring.device import check_late_device
 from .scoring.workers import check_threads
 from .stages import Stages, alive_of
 
@@ -50,12 +51,16 @@ class SearchOptions:
         threads: Python threads; None takes every core.
         rough: Whether all documents are scored in 8 bits first: ``auto`` where that is faster, ``on`` or an
             error, ``off``. The answer is the same.
+        device: Where late interaction is computed: ``cpu``; ``cuda`` or ``cuda:N``, an error where that does not load;
+            ``auto``, the GPU where there is one and it was faster (see `scoring.device.late_on`). The answer is the
+            same. The 8-bit first pass is the CPU's: with ``cuda`` only ``rough="on"`` runs it.
     """
 
     candidates: int | Literal["all"] = "all"
     fusion: Method = "sum"
     threads: int | None = None
     rough: Rough = "auto"
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         count = self.candidates
@@ -65,6 +70,7 @@ class SearchOptions:
         check_threads(self.threads)
         if self.rough not in get_args(Rough):
             raise OptionError(f"rough must be auto, off or on, got {self.rough!r}")
+        check_late_device(self.device)
 
 
 def _is_count(number: object) -> bool:
@@ -105,6 +111,7 @@ def search(
     Raises:
         InputError: k is no count, the dims differ, or something is not finite.
         OptionError: The first pass was asked for and cannot run.
+        DeviceError: A GPU was asked for and did not load.
     """
     chosen_weights, chosen_options = weights or Weights(), options or SearchOptions()
     k = check_k(k)

@@ -9,6 +9,7 @@ import numpy as np
 from .errors import OptionError
 from .fusion import Weights, fuse, unit
 from .ranking import MARGIN, best, still_possible, top_k
+from .scoring.device import late_on
 from .scoring.rough import RoughScores, pays
 from .scoring.stored import late_of, rough_of
 from .scoring.workers import check_threads
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .documents import Documents
+    from .scoring.storage import StoredTokens
     from .search import SearchOptions
-    from .types import Embeddings
+    from .types import Embeddings, TokenStates
 
     Float32 = NDArray[np.float32]
     Int64 = NDArray[np.int64]
@@ -58,7 +60,7 @@ class Stages:
         self.rough = self._first_pass() if weights.late else None
         self.late = None
         if weights.late and not self.two_stage and self.rough is None:
-            self.late = _joined([late_of(queries.tokens, p.tokens, threads=self.threads) for p in parts])
+            self.late = _joined([self._late_of(queries.tokens, part.tokens) for part in parts])
 
     def rank(self, row: int, k: int, tie: Callable[[int], bytes] | None) -> list[tuple[int, float, float, float]]:
         """The k best documents of one query: position, score, and the pooled and late terms before weighting."""
@@ -141,6 +143,8 @@ class Stages:
         wanted = self.options.rough
         if wanted == "off" or (wanted == "auto" and (self.two_stage or self.options.fusion != "sum")):
             return None
+        if wanted == "auto" and self.options.device not in ("cpu", "auto"):
+            return None  # the first pass is the CPU's
         if self.two_stage or self.options.fusion != "sum":
             raise OptionError("rough='on' needs candidates='all' and fusion='sum'; leave it at 'auto'")
         tokens = self.queries.tokens
@@ -163,11 +167,17 @@ class Stages:
         asked = self.queries.tokens.take([row])
         cuts = np.searchsorted(positions, self.starts)
         pieces = [
-            late_of(asked, part.tokens, positions[left:right] - start, threads=self.threads)[0]
+            self._late_of(asked, part.tokens, positions[left:right] - start)[0]
             for part, start, left, right in zip(self.parts, self.starts, cuts[:-1], cuts[1:], strict=False)
             if left < right
         ]
         return _joined(pieces)
+
+    def _late_of(self, queries: TokenStates, stored: StoredTokens, chosen: Int64 | None = None) -> Float32:
+        """``[queries, documents]`` late scores in float32, computed where the options say."""
+        device = self.options.device
+        scorer = late_of if device == "cpu" else late_on(device, stored.storage)
+        return scorer(queries, stored, chosen, threads=self.threads)
 
     def _exact_terms(self, row: int, position: int) -> tuple[float, float]:
         part = int(np.searchsorted(self.starts, position, side="right")) - 1

@@ -11,6 +11,7 @@ from ..index import Index
 from ..index.recall import TARGET, measure_recall, sampled_documents
 from ..jsonl import read_records
 from .options import encoder_options, json_switch, open_bundle, open_encoder, option, positive
+from .search import late_device_option
 from .terminal import progress, say, say_json, table
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--bundle", metavar="DIR", help="the bundle that filled the index")
     option(parser, "--sample", help="without queries: documents that stand in for them", type=positive, default=_SAMPLE)
     option(parser, "-k", help="hits that are compared per query", type=positive, default=10)
+    late_device_option(parser)
     encoder_options(parser)
     json_switch(parser)
 
@@ -46,7 +48,14 @@ def run(args: argparse.Namespace) -> int:
     threads = args.threads or None  # 0 is the engine's word for all
     with progress("ranking", len(queries)) as bar:
         recall = measure_recall(
-            index, queries, k=args.k, weights=weights, threads=threads, leave_out=own, advance=bar.advance
+            index,
+            queries,
+            k=args.k,
+            weights=weights,
+            threads=threads,
+            device=args.late_device,
+            leave_out=own,
+            advance=bar.advance,
         )
     if args.json:
         say_json({"index": args.index, "sampled": own is not None, "recall": recall})

@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..fusion import Method
 from ..index import Index
 from ..manifest import QueryMask
+from ..scoring.device import check_late_device
 from .options import encoder_options, json_switch, open_encoder, option, positive
 from .terminal import flush, note, say, say_json
 
@@ -44,8 +45,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     option(parser, "--fusion", help="how scores are fused", choices=get_args(Method), default="sum")
     option(parser, "--late", help="weight of the late-interaction score (default: the bundle's)", type=float)
+    late_device_option(parser)
     encoder_options(parser)
     json_switch(parser)
+
+
+def late_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--late-device``."""
+    option(
+        parser, "--late-device", type=_late_device, default="cpu",
+        help="where late interaction is computed: cpu, cuda, cuda:N, or auto, the GPU where it is faster",
+    )  # fmt: skip
+
+
+def _late_device(text: str) -> str:
+    return check_late_device(text)
+
+
+_late_device.__name__ = "cpu, cuda, cuda:N or auto"  # argparse names the type in its message
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,6 +107,7 @@ def _answer(index: Index, encoder: Encoder, queries: list[str], args: argparse.N
         candidates=args.candidates,
         fusion=args.fusion,
         threads=args.threads or None,  # 0 is the engine's word for all
+        device=args.late_device,
     )
 
 

@@ -199,6 +199,7 @@ class Index:
         tie_keys: Sequence[str] | None = None,
         threads: int | None = None,
         rough: Literal["auto", "off", "on"] = "auto",
+        device: str = "cpu",
     ) -> list[list[Hit]]:
         """The k best documents of each query, best first.
 
@@ -218,10 +219,12 @@ class Index:
                 and the document's id.
             threads: See `SearchOptions`.
             rough: See `SearchOptions`.
+            device: See `SearchOptions`: where late interaction is computed.
 
         Raises:
             InputError: The dims differ, k is no count, or something is not finite.
             OptionError: An option does not exist or does not fit.
+            DeviceError: A GPU was asked for and did not load.
         """
         check_queries(queries, self.manifest)
         if tie_keys is not None:
@@ -231,7 +234,7 @@ class Index:
             [segment.documents for segment in self.segments],
             k=k,
             weights=Weights(pooled, late, extra_weight),
-            options=SearchOptions(candidates, fusion, threads, rough),
+            options=SearchOptions(candidates, fusion, threads, rough, device),
             extra=spread_extra(extra, len(queries), self.segments),
             ties=None if tie_keys is None else [self._tie(key) for key in tie_keys],
         )

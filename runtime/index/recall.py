@@ -56,6 +56,7 @@ def measure_recall(
     k: int = 10,
     weights: Weights | None = None,
     threads: int | None = None,
+    device: str = "cpu",
     leave_out: Sequence[int] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Recall:
@@ -67,6 +68,7 @@ def measure_recall(
         k: Hits compared per query.
         weights: Of the two terms.
         threads: Python threads; None takes every core.
+        device: Where late interaction is computed (see `SearchOptions`).
         leave_out: For each query the position of a document that is no answer: itself.
         advance: Called with 1 after each query.
 
@@ -81,7 +83,7 @@ def measure_recall(
     if not len(queries):
         raise InputError("recall needs queries, there is none")
     k = min(k, others)
-    options = SearchOptions("all", threads=threads)
+    options = SearchOptions("all", threads=threads, device=device)
     sign = np.float32(-1 if weights is not None and weights.pooled < 0 else 1)
     ranks = np.empty((len(queries), k), np.int64)
     for row in range(len(queries)):

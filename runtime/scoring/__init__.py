@@ -10,5 +10,6 @@ kernel.py     tile -> products -> best matches -> scores
 rough.py      the same in 8 bits, with a proven bound on the error
 exact.py      one pair in float64
 stored.py     the ways into all this for stored documents
+device.py     the same on a GPU; choice.py finds out which of the two is faster
 workers.py    one Python thread per core; blas.py holds BLAS at one, buffers.py the memory of each
 """
