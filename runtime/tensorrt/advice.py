@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 MEMORY_ADVICE = (
-    "stop what else uses memory (a desktop: sudo systemctl isolate multi-user.target), compile smaller profiles, or "
-    "compile on another board of the same kind. On a Jetson the memory must also be contiguous: cma=950M on the kernel "
-    "command line helps, while swap helps with the total alone"
+    "stop what else uses memory (a desktop: sudo systemctl isolate multi-user.target), or compile for shorter items "
+    "(--gpu-max-length, --token-budget). On a Jetson the memory must also be contiguous: cma=950M on the kernel command "
+    "line helps, while swap helps with the total alone"
 )
+
+OVERSIZED = "violate shape constraints"
+"""In the error about a profile that the graph cannot have."""
 
 _MEMORY = re.compile(
     r"out ?of ?memory|OUT_OF_MEMORY|cudaErrorMemoryAllocation|bad_alloc|NvMap\w*Alloc|\bcma_alloc\b"
@@ -26,7 +29,10 @@ _OPERATORS = (
         "this TensorRT may be older than the operator: export with --dialect portable",
     ),
 )
-_REASONS = (("Quantized constant", "rows of int8 in a table are for CPUs: export with --compute fp16"),)
+_REASONS = (
+    ("Quantized constant", "rows of int8 in a table are for CPUs: export with --compute fp16"),
+    (OVERSIZED, "the model has no room for that, such as positions: ask for smaller shapes"),
+)
 
 
 def is_memory_trouble(text: str) -> bool:

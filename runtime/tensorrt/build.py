@@ -21,8 +21,10 @@ from ..engines.axes import axes_of
 from ..engines.buckets import buckets_of
 from ..errors import PlanError
 from ..files import writing
-from ..machine.board import l4t_release
+from ..machine.board import board_model, l4t_release
+from ..machine.choice import FIRST_FUSED_TENSORRT
 from ..machine.reading import SensorError
+from ..machine.versions import at_least
 from .library import load_tensorrt
 from .plans import Machine, PlanCache, PlanKey
 from .request import CompileRequest, Profile
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
     Event = dict[str, Any]
     Report = Callable[[Event], None]
 
-FIRST_FUSED = (10, 16)
-"""The first TensorRT that takes the dialect `fused`: NVIDIA's opset 23 operators (docs/engines.md)."""
-
 _COMMAND = (sys.executable, "-m", "smartrt.tensorrt.compile")
 _LAST_LINES = 20
 
@@ -53,8 +52,8 @@ def machine_of(cuda: Cuda, root: Path = Path("/")) -> Machine:
         MissingDependencyError: TensorRT is not installed, or of a version that is not supported.
     """
     system = f"{platform.system()} {platform.machine()}"
-    with contextlib.suppress(SensorError):  # not a Jetson
-        system += f", L4T {l4t_release(root)}"
+    with contextlib.suppress(SensorError):  # not a Jetson; its GPU has one name on boards of several sizes
+        system += f", L4T {l4t_release(root)}, {board_model(root)}"
     major, minor = cuda.properties.capability
     return Machine(str(load_tensorrt().__version__), cuda.properties.name, f"{major}.{minor}", system)
 
@@ -79,11 +78,10 @@ def check_compilable(bundle: Bundle, machine: Machine) -> None:
             f"{bundle.path} is {manifest.precision.name}, which finds the scales of activations while it runs: "
             "TensorRT cannot. Export with --precision fp16, or with --compute fp16 and int8-static, w8 or int4"
         )
-    version = tuple(int(part) for part in machine.tensorrt.split(".")[:2])
-    if manifest.dialect == "fused" and version < FIRST_FUSED:
+    if manifest.dialect == "fused" and not at_least(machine.tensorrt, FIRST_FUSED_TENSORRT):
         raise PlanError(
-            f"{bundle.path} is in the dialect fused, which TensorRT takes from {'.'.join(map(str, FIRST_FUSED))} on; "
-            f"here is {machine.tensorrt}: export with --dialect portable"
+            f"{bundle.path} is in the dialect fused, which TensorRT takes from {FIRST_FUSED_TENSORRT} on; here is "
+            f"{machine.tensorrt}: export with --dialect portable"
         )
 
 

@@ -41,7 +41,7 @@ class Machine:
         tensorrt: Its version, such as ``10.3.0``.
         gpu: The GPU's name.
         capability: Its compute capability, such as ``8.7``.
-        platform: System and processor, on a Jetson with the release of L4T.
+        platform: System and processor, on a Jetson with the release of L4T and the board.
     """
 
     tensorrt: str
