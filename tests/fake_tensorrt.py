@@ -24,6 +24,7 @@ from fake_tensorrt_types import (
     ExecutionContextAllocationStrategy,
     ILogger,
     IProgressMonitor,
+    LayerType,
     Logger,
     MemoryPoolType,
     NetworkDefinitionCreationFlag,
@@ -40,8 +41,9 @@ __version__ = VERSION
 
 __all__ = [
     "Behaviour", "Builder", "BuilderFlag", "DataType", "ExecutionContextAllocationStrategy", "ICudaEngine",
-    "IExecutionContext", "ILogger", "IProgressMonitor", "Logger", "MemoryPoolType", "NetworkDefinitionCreationFlag",
-    "OnnxParser", "Runtime", "TensorIOMode", "behaviour", "install", "nptype", "plan", "write_shim",
+    "IExecutionContext", "ILogger", "IProgressMonitor", "LayerType", "Logger", "MemoryPoolType",
+    "NetworkDefinitionCreationFlag", "OnnxParser", "Runtime", "TensorIOMode", "behaviour", "install", "nptype", "plan",
+    "write_shim",
 ]  # fmt: skip
 
 

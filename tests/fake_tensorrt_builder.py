@@ -14,6 +14,7 @@ from fake_tensorrt_types import (
     BuilderFlag,
     ILogger,
     IProgressMonitor,
+    LayerType,
     MemoryPoolType,
     NetworkDefinitionCreationFlag,
     Said,
@@ -24,11 +25,38 @@ from fake_tensorrt_types import (
 )
 
 
+class _Layer:
+    """A layer as the bindings give it out: its own members show once it is told its class."""
+
+    def __init__(self, kind: LayerType) -> None:
+        self.type = kind
+        self.hidden = _Attention()
+
+
+class _Attention:
+    decomposable = False
+
+
+class IAttentionInputLayer(_Layer):
+    """What TensorRT has since 10.14; 10.3, which this fake is, has not."""
+
+    @property
+    def attention(self) -> _Attention:
+        return self.hidden
+
+
 class _Network:
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
-        self.num_layers = 0
+        self.layers: list[_Layer] = []
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
+
+    def get_layer(self, index: int) -> _Layer:
+        return self.layers[index]
 
     @property
     def num_inputs(self) -> int:
@@ -90,9 +118,10 @@ class _Config(Said):
 
 
 class Builder(Said):
-    """Makes plans. The configuration of the last build is kept in `last`, for tests to look at."""
+    """Makes plans. The configuration and the network of the last build are kept, for tests to look at."""
 
     last: _Config
+    last_network: _Network
 
     def __init__(self, logger: ILogger) -> None:
         super().__init__(logger)
@@ -111,7 +140,7 @@ class Builder(Said):
         return _Profile()
 
     def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
-        Builder.last = config
+        Builder.last, Builder.last_network = config, network
         os.write(1, b"a library talks on standard output\n")
         if "crash" in behaviour.faults:
             os.abort()
@@ -137,6 +166,7 @@ class Builder(Said):
 _BUILD_FAULTS = {
     "memory": "[virtualMemoryBuffer.cpp::resizePhysical::154] Error Code 2: OutOfMemory (Requested size was 9 bytes.)",
     "library": "Unable to load library: libnvinfer_builder_resource.so.10.3.0: cannot open shared object file",
+    "oversized": "Error Code 4: Internal Error (kOPT values for profile 0 violate shape constraints: Add_1: 256 != 64)",
     "build": "IBuilder::buildSerializedNetwork: Error Code 4: API Usage Error (Quantized constant (x) is only allowed)",
 }
 
@@ -201,5 +231,7 @@ class OnnxParser:
                 kind = value.type.tensor_type
                 axes = tuple(axis.dim_param or axis.dim_value for axis in kind.shape.dim)
                 side.append(Tensor(value.name, by_dtype[tensor_dtype_to_np_dtype(kind.elem_type)], axes))
-        self.network.num_layers = len(graph.node)
+        for node in graph.node:
+            kind = LayerType.ATTENTION_INPUT if node.op_type == "Attention" else LayerType.OTHER
+            self.network.layers.append(_Layer(kind))
         return not refused

@@ -24,8 +24,8 @@ class Behaviour:
         compute: Arrays of all inputs -> arrays of all outputs.
         enqueue: Called with a stream and the work of one execution; the default does it at once. A fake CUDA that
             captures graphs keeps it instead.
-        faults: Names of what shall fail. In the compiler: builder, parse, memory, build, library, timing_cache,
-            profile; killed and crash end the process. In the runtime: deserialize, context, profile,
+        faults: Names of what shall fail. In the compiler: builder, parse, memory, oversized, build, library,
+            timing_cache, profile; killed and crash end the process. In the runtime: deserialize, context, profile,
             set_input_shape, infer_shapes, set_tensor_address, execute.
         calls: (name, arguments) of what happened to engines' contexts.
         device_memory: Bytes that an engine says its activations take.
@@ -91,6 +91,11 @@ class BuilderFlag(enum.Enum):
 
 class MemoryPoolType(enum.Enum):
     WORKSPACE = enum.auto()
+
+
+class LayerType(enum.Enum):
+    ATTENTION_INPUT = enum.auto()
+    OTHER = enum.auto()
 
 
 class ExecutionContextAllocationStrategy(enum.Enum):

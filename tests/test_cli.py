@@ -81,7 +81,8 @@ def test_every_argument_says_what_it_is(path, action):
 
 @pytest.mark.parametrize(("path", "action"), FLAGS, ids=named)
 def test_every_flag_is_an_environment_variable_too(monkeypatch, path, action):
-    text = action.choices[-1] if action.choices else "true" if action.nargs == 0 else "7"
+    plain = "cuda:7" if "device" in action.dest else "7"
+    text = action.choices[-1] if action.choices else "true" if action.nargs == 0 else plain
     value = True if action.nargs == 0 else (action.type or str)(text)
     monkeypatch.setenv("SMARTRT_" + action.option_strings[0].lstrip("-").replace("-", "_").upper(), text)
     (again,) = [other for other in dict(parsers())[path]._actions if other.dest == action.dest]

@@ -20,7 +20,7 @@ def test_inspect_says_what_the_bundle_is(capsys, tiny_path):
     finished = call(capsys, "inspect", tiny_path)
     bundle = Bundle.open(tiny_path)
     assert finished.code == 0
-    assert f"tiny, format 3, identity {bundle.identity[:12]}" in finished.out
+    assert f"tiny, format 4, identity {bundle.identity[:12]}" in finished.out
     assert "32 dims" in finished.out
     data = call(capsys, "inspect", tiny_path, "--json").json
     assert set(data) == {"identity", "manifest"}

@@ -135,7 +135,7 @@ def test_a_bad_environment_variable_is_told_what_it_may_be(capsys, monkeypatch, 
 
 
 def newer(bundle):
-    set_key(bundle / "manifest.json", "format_version", 4)
+    set_key(bundle / "manifest.json", "format_version", 5)
 
 
 def unknown_key(bundle):
@@ -163,7 +163,7 @@ DAMAGES = {
     "a flipped bit": (flipped, ["encoder.onnx.data", "SHA-256", "export it again"]),
     "a lost file": (lost, ["tokenizer.json", "copy the bundle again"]),
     "an unknown key": (unknown_key, ["colour", "upgrade smartrt"]),
-    "a newer format": (newer, ["bundle format 4", "upgrade smartrt"]),
+    "a newer format": (newer, ["bundle format 5", "upgrade smartrt"]),
     "another tokenizer": (wrong_tokenizer, ["tokenizer.json", "another tokenizer", "export the bundle again"]),
 }
 USES = ("verify tiny.smartrt --engine fake", ENCODE, BUILD, SEARCH, f"{EXPLAIN} a --engine fake")

@@ -14,6 +14,7 @@ import dialects
 from precision_graphs import Graph, rows
 from smartrt.errors import ExportError
 from smartrt.export.dialect.fuse import Fused, fuse
+from support import message_of
 
 HEADS, DIM = 8, 8  # alike, so that a wrong transpose still multiplies
 FEEDS = {"x": 4 * rows((2, 5, HEADS * DIM))}
@@ -226,8 +227,9 @@ def test_what_only_looks_like_attention_stays_as_it_is_beside_one_that_is(name: 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_a_graph_of_nothing_else_is_refused(name: str) -> None:
-    with pytest.raises(ExportError, match="--dialect portable"):
+    with pytest.raises(ExportError) as caught:
         fuse(OTHER[name].build())
+    message_of(caught.value, "--dialect portable")
 
 
 def test_weights_are_not_read() -> None:

@@ -323,7 +323,7 @@ def test_a_graph_that_asks_for_an_unknown_input_is_refused_by_name(stubbed):
     message_of(caught.value, "position_ids")
 
 
-@pytest.mark.parametrize("options", [{"token_budget": 10.5}, {"token_budget": None}, {"device": None}], ids=str)
+@pytest.mark.parametrize("options", [{"token_budget": 10.5}, {"token_budget": None}, {"device": 7}], ids=str)
 def test_an_option_of_the_wrong_kind_is_refused_by_name(tiny_path, options):
     (name,) = options
     with pytest.raises(OptionError, match=name):

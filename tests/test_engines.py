@@ -1,16 +1,22 @@
-"""Engines: what every one of them promises, and what ONNX Runtime must not do silently."""
+"""Engines: what every one of them promises, and what ONNX Runtime must not do silently.
+
+Those for a GPU run here on fakes of CUDA, TensorRT and ONNX Runtime's CUDA provider, which compute on the CPU.
+"""
 
 from __future__ import annotations
 
 import importlib
+import warnings
 
 import numpy as np
 import onnxruntime
 import pytest
 
+import gpu_machine
+import ort_machine
 from smartrt import Bundle, Encoder
 from smartrt.engines import ENGINES, TensorSpec, open_engine, run_checked
-from smartrt.errors import DeviceError, EngineError, MissingDependencyError, OptionError
+from smartrt.errors import DeviceError, EngineError, MissingDependencyError, OptionError, PlanWarning
 from support import message_of, rehash, run_python
 
 IDS = np.array([[2, 31, 40, 3], [2, 31, 3, 0]])
@@ -21,10 +27,36 @@ def bundle(tiny_path):
     return Bundle.open(tiny_path)
 
 
-@pytest.fixture(scope="module", params=ENGINES)
-def engine(request, bundle):
+WAYS = {
+    "ort": {"engine": "ort"},
+    "fake": {"engine": "fake"},
+    "trt": {"engine": "trt", "device": "cuda"},
+    "ort on a GPU": {"engine": "ort", "device": "cuda"},
+    "ort on a GPU, recorded": {"engine": "ort", "device": "cuda", "cuda_graphs": True},
+}
+"""What the contract is tested on; every engine is among them."""
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory):
+    """Where plans are kept: one is compiled for all tests."""
+    return tmp_path_factory.mktemp("plans")
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS)
+def engine(request, bundle, plans, monkeypatch, tmp_path):
     """The tiny graph on every engine."""
-    return open_engine(bundle, "encoder", engine=request.param)
+    given = request.param
+    if given["engine"] == "trt":
+        gpu_machine.install(monkeypatch, tmp_path / "shim", bundle.path)
+        given = given | {"plans": str(plans)}
+    elif "device" in given:
+        ort_machine.install(monkeypatch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PlanWarning)
+        opened = open_engine(bundle, "encoder", **given)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -38,6 +70,10 @@ def feeds():
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_name_is_a_module_that_opens_graphs(name):
     assert callable(importlib.import_module(f"smartrt.engines.{name}").open_graph)
+
+
+def test_every_engine_keeps_the_contract():
+    assert {way["engine"] for way in WAYS.values()} == set(ENGINES)
 
 
 def test_inputs_and_outputs_are_declared(engine):
@@ -126,25 +162,24 @@ def test_outputs_that_are_not_as_declared_are_refused(outputs):
     message_of(caught.value, "y")
 
 
-def test_closing_twice_is_allowed(bundle):
-    for name in ENGINES:
-        opened = open_engine(bundle, "encoder", engine=name)
-        opened.close()
-        opened.close()
+def test_closing_twice_is_allowed(engine):
+    engine.close()
+    engine.close()
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "", "ort.py", "../ort", "base"])
 def test_an_unknown_engine_is_refused_with_the_known_ones(bundle, name):
     with pytest.raises(OptionError) as caught:
         open_engine(bundle, "encoder", engine=name)
-    message_of(caught.value, repr(name), "ort, fake")
+    message_of(caught.value, repr(name), ", ".join(ENGINES))
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_unknown_option_is_refused_by_name(bundle, name):
     with pytest.raises(OptionError) as caught:
         open_engine(bundle, "encoder", engine=name, treads=2)
-    message_of(caught.value, "'treads'", "threads" if name == "ort" else "FakeOptions")
+    known = {"ort": "threads", "trt": "workspace_mb", "fake": "FakeOptions"}
+    message_of(caught.value, "'treads'", known[name])
 
 
 @pytest.mark.parametrize("threads", [-1, 1025, 2.5, "2", None], ids=repr)
@@ -186,51 +221,6 @@ def test_cuda_where_there_is_none_is_a_device_error(tiny_path, device):
 def test_the_fake_engine_has_no_other_device(tiny_path):
     with pytest.raises(OptionError, match="cpu only"):
         Encoder.open(tiny_path, engine="fake", device="cuda")
-
-
-@pytest.fixture
-def sessions(monkeypatch):
-    """An ONNX Runtime that offers CUDA and loads the providers listed in `loads`; it records what was asked."""
-
-    class Session:
-        loads = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        asked = ()
-
-        def __init__(self, _path, _settings, providers):
-            type(self).asked = providers
-
-        def get_providers(self):
-            return list(self.loads)
-
-        def get_inputs(self):
-            return []
-
-        get_outputs = get_inputs
-
-    offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    return Session
-
-
-def test_a_silent_fall_back_to_the_cpu_is_a_device_error(bundle, sessions):
-    sessions.loads = ("CPUExecutionProvider",)
-    with pytest.raises(DeviceError) as caught:
-        open_engine(bundle, "encoder", device="cuda")
-    message_of(caught.value, "'cuda' did not load")
-
-
-@pytest.mark.parametrize(
-    ("device", "asked"),
-    [
-        ("cpu", ["CPUExecutionProvider"]),
-        ("cuda", [("CUDAExecutionProvider", {"device_id": "0"})]),
-        ("cuda:2", [("CUDAExecutionProvider", {"device_id": "2"})]),
-    ],
-)
-def test_only_the_provider_of_the_device_is_asked_for(bundle, sessions, device, asked):
-    open_engine(bundle, "encoder", device=device)
-    assert sessions.asked == asked
 
 
 # ONNX Runtime's own errors become ours.

@@ -11,6 +11,7 @@ import pytest
 
 import fake_tensorrt
 from fake_tensorrt import Builder, BuilderFlag, MemoryPoolType
+from fake_tensorrt_builder import IAttentionInputLayer
 from smartrt.errors import MissingDependencyError, StorageError
 from smartrt.tensorrt.compile import CompileError, compile_plan, run
 from smartrt.tensorrt.listeners import Events
@@ -30,6 +31,19 @@ def fake(monkeypatch):
 @pytest.fixture
 def request_(tiny_path, tmp_path):
     return CompileRequest(str(tiny_path / "encoder.onnx"), str(tmp_path / "p.plan"), None, (SHORT, LONG))
+
+
+def write_graph(path, *operators):
+    """A chain of operators of one input, each a name and a domain, from `x` with a dynamic axis."""
+    onnx = pytest.importorskip("onnx", reason="writes an ONNX file")
+    names = ["x", *(f"y{i}" for i in range(len(operators)))]
+    nodes = [
+        onnx.helper.make_node(kind, [names[i]], [names[i + 1]], name=f"layers.{i}", domain=domain)
+        for i, (kind, domain) in enumerate(operators)
+    ]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4]) for name in names]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", ends[:1], ends[-1:])), path)
+    return path
 
 
 def events_of(request):
@@ -85,6 +99,16 @@ def test_bindings_without_progress_compile_without_it(request_, monkeypatch):
     assert [event["event"] for event in events_of(request_)] == ["started", "note", "done"]
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["10.14", "10.3"])
+def test_attention_without_a_kernel_may_be_decomposed(known, request_, tmp_path, monkeypatch):
+    if known:
+        monkeypatch.setattr(fake_tensorrt, "IAttentionInputLayer", IAttentionInputLayer, raising=False)
+    path = write_graph(tmp_path / "attention.onnx", ("Relu", ""), ("Attention", ""))
+    events_of(replace(request_, onnx=str(path), profiles=(Profile({"x": ((1, 4), (2, 4), (4, 4))}),)))
+    layers = Builder.last_network.layers
+    assert [layer.hidden.decomposable for layer in layers] == [False, known]
+
+
 def test_the_times_of_one_build_serve_the_next(request_, tmp_path):
     cache = tmp_path / "times"
     request = replace(request_, timing_cache=str(cache))
@@ -119,6 +143,7 @@ def test_times_that_cannot_be_kept_cost_a_note_and_not_the_plan(request_, tmp_pa
         ("memory", "memory", ["OutOfMemory", "isolate multi-user.target", "cma=950M"]),
         ("library", "missing", ["libnvinfer_builder_resource.so.10.3.0"]),
         ("build", "build", ["encoder.onnx", "Quantized constant", "--compute fp16"]),
+        ("oversized", "request", ["kOPT values for profile 0", "ask for smaller shapes"]),
         ("profile", "request", ["refuses profile 0"]),
     ],
     ids=str,
@@ -131,16 +156,9 @@ def test_a_build_that_fails_says_why_and_leaves_the_old_plan(fake, request_, tmp
 
 
 def test_a_refused_operator_is_named_with_its_node_and_what_to_do(request_, tmp_path):
-    onnx = pytest.importorskip("onnx", reason="writes an ONNX file")
-    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4]) for name in "xy"]
-    nodes = [
-        onnx.helper.make_node("Relu", ["x"], ["h"], name="fine"),
-        onnx.helper.make_node("MatMulIntegerToFloat", ["h"], ["y"], name="layers.0/MatMul", domain="com.microsoft"),
-    ]
-    path = tmp_path / "dynamic.onnx"
-    onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", values[:1], values[1:])), path)
+    path = write_graph(tmp_path / "dynamic.onnx", ("Relu", ""), ("MatMulIntegerToFloat", "com.microsoft"))
     message = refusal(replace(request_, onnx=str(path)), "parse", "TensorRT 10.3.0 refuses dynamic.onnx", "node 1")
-    assert message.index("MatMulIntegerToFloat 'layers.0/MatMul'") < message.index("--precision int8-static")
+    assert message.index("MatMulIntegerToFloat 'layers.1'") < message.index("--precision int8-static")
 
 
 def test_many_refused_nodes_are_one_line(fake, request_):

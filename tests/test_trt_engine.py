@@ -138,7 +138,7 @@ def test_threads_take_turns(tiny_copy):
 def test_an_item_beyond_the_last_rung_is_refused_with_what_to_do(tiny_copy):
     with opened(tiny_copy, max_length=32) as encoder, pytest.raises(EngineError) as caught:
         encoder.encode_query(["x " * 40])
-    message_of(caught.value, "'length' is 42", "end at 32", "max_length", "smartrt build")
+    message_of(caught.value, "'length' is 42", "end at 32", "max_length", "--gpu-max-length")
 
 
 @pytest.mark.parametrize("budget", [64, 256])

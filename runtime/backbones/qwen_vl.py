@@ -6,6 +6,8 @@ visual token's row, so that no operator of the graph depends on where the images
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
 
     from ..bundle import Bundle
     from ..engines import Engine
+    from ..engines.base import Tensor
     from ..images.limits import ImageLimits
     from ..images.patches import Patches
     from ..items import ParsedItem
     from ..manifest import Chat, Images, QueryMask, Side, TokenTable
+    from .vision import Seen
 
 
 class QwenVLBackbone:
@@ -55,6 +59,8 @@ class QwenVLBackbone:
         table = cast("TokenTable", manifest.token_table)
         self._table = MappedTable.open(bundle, table)
         self.decoder = open_graph("decoder")
+        # What the vision graph leaves on a GPU holds until it runs again: threads with images take turns.
+        self._turn = threading.Lock()
         self.vision = Vision(self._images, table.dim, lambda: open_graph("vision"))
 
     @classmethod
@@ -96,21 +102,26 @@ class QwenVLBackbone:
     def run(self, batch: Sequence[Prepared]) -> tuple[NDArray[np.float32], list[NDArray[Any]]]:
         """See `Backbone`."""
         ids, _ = pad([item.ids for item in batch], self._manifest.tokenizer.pad_id, "right")
-        seen = self.vision.see([image for item in batch for image in item.images])
+        images = [image for item in batch for image in item.images]
+        with self._turn if images else contextlib.nullcontext():
+            seen = self.vision.see(images)
+            outputs = run_checked(self.decoder, self._feeds(batch, ids, seen))
+        states = [row[: len(item.ids)] for row, item in zip(outputs["token_states"], batch, strict=True)]
+        return outputs["pooled"], states
+
+    def _feeds(self, batch: Sequence[Prepared], ids: NDArray[np.int64], seen: Seen) -> dict[str, Tensor]:
+        """What the decoder takes: each visual token is given its row's number, counted from 1."""
         index, first = np.zeros_like(ids), iter(seen.first)
         for row, item in enumerate(batch):
             for start, image in zip(item.image_starts, item.images, strict=True):
                 index[row, start : start + image.blocks] = next(first) + np.arange(1, 1 + image.blocks)
-        feeds = {
+        return {
             "inputs_embeds": self._table[ids],
             "position_ids": self.positions(batch, ids.shape[1]),
             "pooled_index": np.array([item.pooled_at for item in batch], np.int64),
             "visual_index": index,
             **seen.feeds,
         }
-        outputs = run_checked(self.decoder, feeds)
-        states = [row[: len(item.ids)] for row, item in zip(outputs["token_states"], batch, strict=True)]
-        return outputs["pooled"], states
 
     def describe(self, item: Prepared) -> list[str]:
         """See `Backbone`."""

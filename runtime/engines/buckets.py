@@ -79,8 +79,8 @@ class Buckets:
                 return rung
         raise EngineError(
             f"axis {axis!r} is {size}, the shapes of this graph end at {self.rungs[axis][-1]}: open the encoder with a "
-            "larger max_length (--gpu-max-length) or batch_tokens (--token-budget), for which plans are compiled again "
-            "(smartrt build), or send less at once"
+            "larger max_length (--gpu-max-length) or batch_tokens (--token-budget; it compiles plans again), or send "
+            "less at once"
         )
 
     def fit(self, sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:

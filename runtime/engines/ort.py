@@ -1,22 +1,31 @@
-"""ONNX Runtime as an engine."""
+"""ONNX Runtime as an engine: its options, and how a graph is opened.
+
+    ort_session.py    the engine: a session and NumPy arrays; ONNX Runtime's errors as ours
+    ort_cuda.py       whether the CUDA provider can load, its options, what it left on the CPU
+    ort_bound.py      the engine on a GPU: outputs stay there for the next graph
+    ort_graphs.py     the same in buckets, each recorded as a CUDA graph
+
+What concerns CUDA has not been run on a GPU yet; the tests run it on ONNX Runtime's CPU provider.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DeviceError, EngineError, MissingDependencyError, OptionError
-from .base import TensorSpec, build_options
+from ..errors import MissingDependencyError, OptionError
+from .base import build_options
+from .buckets import BucketOptions, buckets_of
+from .ort_session import OrtEngine, load_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from ..bundle import Bundle
-    from .base import Feeds
+    from .buckets import Buckets
 
 try:
     import onnxruntime
@@ -33,20 +42,15 @@ except ImportError as error:
         f"ONNX Runtime is installed and does not load: {' '.join(str(error).split())}"
     ) from error
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-    "tensor(int8)": "int8",
-    "tensor(uint8)": "uint8",
-}
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+__all__ = ["OrtEngine", "OrtOptions", "open_file", "open_graph"]
+
+_ON_CUDA = ("tf32", "gpu_memory_mb", "cuda_graphs", "mixed")
+_IN_BUCKETS = tuple(field.name for field in dataclasses.fields(BucketOptions))
 
 
 @dataclass(frozen=True)
-class OrtOptions:
-    """Options of the ONNX Runtime engine.
+class OrtOptions(BucketOptions):
+    """Options of the ONNX Runtime engine. Those of `BucketOptions` are for `cuda_graphs` alone.
 
     Attributes:
         threads: Threads inside one operator; 0 lets ONNX Runtime take every physical core.
@@ -62,6 +66,15 @@ class OrtOptions:
             well. ONNX Runtime does so unless told not to; the outputs then differ from what was verified.
         unpack: Whether packed weights become float32 when the graph is loaded: faster for w8, and as large in
             memory as float32 (docs/precision.md).
+        tf32: On a GPU: whether float32 products may be rounded to TF32's ten bits of mantissa.
+        gpu_memory_mb: On a GPU: megabytes that the weights and activations of each graph may take; None: all there
+            is. Memory is then taken as it is needed and not in doubling steps. The CUDA context, which takes some
+            hundred megabytes, does not count.
+        cuda_graphs: On a GPU: whether feeds are padded to buckets, and the launches of each are recorded and replayed
+            as one. An operator that stays on the CPU forbids it, which is an error.
+        mixed: On a GPU: whether operators that do a model's arithmetic may run on the CPU where ONNX Runtime has no
+            CUDA kernel for them, as it has none for int8 with dynamic activations. Otherwise that is an error.
+            Arithmetic on shapes runs on the CPU in any case.
     """
 
     threads: int = 0
@@ -70,57 +83,38 @@ class OrtOptions:
     lean: bool = False
     int8_products: bool = False
     unpack: bool = False
+    tf32: bool = False
+    gpu_memory_mb: int | None = None
+    cuda_graphs: bool = False
+    mixed: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.threads, int) or not 0 <= self.threads <= 1024:
             raise OptionError(f"threads must be 0 (all cores) to 1024, got {self.threads!r}")
+        limit = self.gpu_memory_mb
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit < 1 << 24):
+            raise OptionError(f"gpu_memory_mb must be a whole number of megabytes from 1 up, got {limit!r}")
+        changed = [name for name in _IN_BUCKETS if getattr(self, name) != getattr(BucketOptions, name)]
+        if changed and not self.cuda_graphs:
+            raise OptionError(f"{changed[0]} is for cuda_graphs=True: without it, ONNX Runtime takes every shape")
 
+    def check(self, device: str) -> None:
+        """Refuse what says nothing on `device`.
 
-class OrtEngine:
-    """One graph in one ONNX Runtime session."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-        self.inputs = tuple(_spec(node) for node in session.get_inputs())
-        self.outputs = tuple(_spec(node) for node in session.get_outputs())
-
-    def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
-        """See `Engine.run`."""
-        if self._session is None:
-            raise EngineError("this engine is closed; open the encoder again")
-        names = [spec.name for spec in self.outputs]
-        try:
-            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime could not run the graph: {_one_line(error)}") from error
-
-    def run_into(self, feeds: Feeds, outputs: Feeds) -> None:
-        """Run the graph once and write its outputs into arrays that are there already, all contiguous and on the CPU.
-
-        `run` returns new ones: where a graph is small and its output large, fresh memory takes most of the time.
+        Raises:
+            OptionError: An option for GPUs is given for the CPU.
         """
-        if self._session is None:
-            raise EngineError("this engine is closed; open the encoder again")
-        if not all(array.flags.c_contiguous for array in (*feeds.values(), *outputs.values())):
-            raise EngineError("run_into reads and writes memory as it lies: every array must be C-contiguous")
-        binding = self._session.io_binding()
-        try:
-            for name, array in feeds.items():
-                binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-            for name, array in outputs.items():
-                binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-            self._session.run_with_iobinding(binding)
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime could not run the graph: {_one_line(error)}") from error
-
-    def close(self) -> None:
-        """See `Engine.close`."""
-        self._session = None
+        given = [name for name in _ON_CUDA if getattr(self, name) != getattr(OrtOptions, name)]
+        if device == "cpu" and given:
+            raise OptionError(f"{given[0]} is an option for GPUs and the device is 'cpu': give device='cuda'")
 
 
 def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, Any]) -> OrtEngine:
     """Load a graph of `bundle` on `device`. See `open_engine`."""
-    return open_file(bundle.file(bundle.manifest.graphs[graph].path), device, build_options(OrtOptions, options))
+    chosen = build_options(OrtOptions, options)
+    buckets = buckets_of(bundle.manifest, graph, chosen) if chosen.cuda_graphs else None
+    return _open(bundle.file(bundle.manifest.graphs[graph].path), device, chosen, buckets)
 
 
 def open_file(path: Path, device: str = "cpu", options: OrtOptions | None = None) -> OrtEngine:
@@ -129,9 +123,26 @@ def open_file(path: Path, device: str = "cpu", options: OrtOptions | None = None
     Raises:
         DeviceError: ONNX Runtime loaded the graph, but not on this device.
         EngineError: ONNX Runtime cannot load the graph.
+        OptionError: There is no such device, or an option is not for it.
     """
     chosen = options or OrtOptions()
-    kind, number = _parse_device(device)
+    if chosen.cuda_graphs:
+        raise OptionError("cuda_graphs needs shapes that only a bundle's manifest tells: this is an ONNX file alone")
+    return _open(path, device, chosen, None)
+
+
+def _open(path: Path, device: str, chosen: OrtOptions, buckets: Buckets | None) -> OrtEngine:
+    number = _number(device)
+    chosen.check(device)
+    settings = _settings(chosen)
+    if number is None:
+        return OrtEngine(load_session(onnxruntime, path, device, settings, ["CPUExecutionProvider"]))
+    from .ort_cuda import CudaProvider  # what runs on a CPU need not load it
+
+    return CudaProvider(onnxruntime).open(path, device, number, settings, chosen, buckets)
+
+
+def _settings(chosen: OrtOptions) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # errors only: what goes wrong is raised, not logged
     settings.intra_op_num_threads = chosen.threads
@@ -146,40 +157,12 @@ def open_file(path: Path, device: str = "cpu", options: OrtOptions | None = None
         # In the order of need: the default one widens all weights first and holds them together.
         settings.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         settings.enable_cpu_mem_arena = False  # it grows by doubling and gives nothing back
-    provider = _PROVIDERS[kind]
-    if provider not in onnxruntime.get_available_providers():
-        raise _not_loaded(device, "this build of ONNX Runtime has no such provider")
-    wanted: list[Any] = [(provider, {"device_id": number})] if kind == "cuda" else [provider]
-    try:
-        session = onnxruntime.InferenceSession(str(path), settings, providers=wanted)
-    except Exception as error:
-        raise EngineError(f"ONNX Runtime cannot load {path}: {_one_line(error)}") from error
-    # ONNX Runtime falls back to the CPU without raising: ask what it really loaded.
-    if provider not in session.get_providers():
-        raise _not_loaded(device, "its libraries are missing or do not fit (CUDA, cuDNN)")
-    return OrtEngine(session)
+    return settings
 
 
-def _parse_device(device: str) -> tuple[str, str]:
-    match = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", str(device))
-    if not match or (match[1] == "cpu" and match[2]):
+def _number(device: str) -> int | None:
+    """The number of a GPU; None for the CPU."""
+    match = re.fullmatch(r"cpu|cuda(?::([0-9]{1,4}))?", str(device))
+    if not match:
         raise OptionError(f"unknown device {device!r}; there are: cpu, cuda, cuda:N")
-    return match[1], match[2] or "0"
-
-
-def _not_loaded(device: str, reason: str) -> DeviceError:
-    return DeviceError(
-        f"device {device!r} did not load: {reason}; found {', '.join(onnxruntime.get_available_providers())}. "
-        "Install onnxruntime-gpu with its CUDA libraries, or ask for device='cpu'"
-    )
-
-
-def _spec(node: Any) -> TensorSpec:
-    dtype = _DTYPES.get(node.type)
-    if dtype is None:
-        raise EngineError(f"{node.name} has type {node.type}; graphs use {', '.join(_DTYPES)}")
-    return TensorSpec(node.name, dtype, tuple(node.shape))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return None if device == "cpu" else int(match[1] or 0)

@@ -13,17 +13,15 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..cuda import Cuda
-from ..errors import DeviceMemoryError, EngineError, GraphCaptureWarning, OptionError, PlanError, PlanWarning
+from ..errors import EngineError, GraphCaptureWarning, OptionError, PlanError, PlanWarning
 from ..tensorrt.build import build_plan, cache_of, check_compilable, key_of, machine_of
 from ..tensorrt.options import TrtOptions
 from ..tensorrt.plan import Plan
 from .axes import axes_of
 from .base import TensorSpec, build_options
-from .buckets import buckets_of, cut, fill, shape_of, sizes_of
-from .cuda_tensor import CudaTensor
+from .bucket_memory import BucketMemory
+from .buckets import buckets_of, shape_of, sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,10 +30,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..bundle import Bundle
-    from ..cuda import Buffer, Stream
+    from ..cuda import Stream
     from ..tensorrt.plan import Context
     from .base import Tensor
     from .buckets import Buckets
+    from .cuda_tensor import CudaTensor
 
 __all__ = ["TrtEngine", "TrtOptions", "gpu_number", "open_graph"]
 
@@ -58,7 +57,7 @@ class TrtEngine:
         self._plan = plan
         self._record = cuda_graphs
         self._stream: Stream = cuda.stream()
-        self._buffers: dict[str, Buffer] = {}
+        self._memory = BucketMemory(cuda, self._stream, self.inputs, self.outputs, buckets)
         self._contexts: dict[tuple[int, ...], Context] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -66,27 +65,13 @@ class TrtEngine:
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
         """See `Engine.run`."""
         with self._lock:
-            sizes, padded = self._enqueue(feeds)
-            shapes = {spec.name: shape_of(spec, padded) for spec in self.outputs}
-            for spec in self.outputs:
-                self._buffers[spec.name].download(_bytes(spec, shapes[spec.name]), self._stream)
-            self._stream.synchronize()
-            return {
-                spec.name: cut(self._view(spec, shapes[spec.name]), shape_of(spec, sizes)).copy()
-                for spec in self.outputs
-            }
+            return self._memory.download(*self._enqueue(feeds))
 
     def run_resident(self, feeds: Mapping[str, Tensor]) -> dict[str, CudaTensor]:
         """See `ResidentEngine.run_resident`."""
         with self._lock:
             _, padded = self._enqueue(feeds)
-            self._stream.synchronize()  # another engine reads on another stream
-            return {
-                spec.name: CudaTensor(
-                    self._cuda, self._buffers[spec.name].address, np.dtype(spec.dtype), shape_of(spec, padded)
-                )
-                for spec in self.outputs
-            }
+            return self._memory.resident(padded)
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -99,8 +84,7 @@ class TrtEngine:
                 context.close()
             self._contexts.clear()
             self._plan.close()
-            for buffer in self._buffers.values():
-                buffer.close()
+            self._memory.close()
             self._cuda.close()
 
     def _enqueue(self, feeds: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[str, int]]:
@@ -109,9 +93,7 @@ class TrtEngine:
             raise EngineError("this engine is closed; open the encoder again")
         sizes = sizes_of(self.inputs, feeds)
         padded, number = self.buckets.fit(sizes)
-        self._reserve()
-        for spec in self.inputs:
-            self._upload(spec, feeds[spec.name], shape_of(spec, padded))
+        self._memory.upload(feeds, padded)
         refused = self._context(padded, number).enqueue(self._stream, record=self._record)
         if refused is not None:
             self._record = False
@@ -126,38 +108,8 @@ class TrtEngine:
         place = number, *padded.values()
         if place not in self._contexts:
             shapes = {spec.name: shape_of(spec, padded) for spec in self.inputs}
-            addresses = {name: buffer.address for name, buffer in self._buffers.items()}
-            self._contexts[place] = self._plan.context(number, shapes, addresses, self._stream)
+            self._contexts[place] = self._plan.context(number, shapes, self._memory.addresses, self._stream)
         return self._contexts[place]
-
-    def _reserve(self) -> None:
-        """Memory for every tensor at its largest, once: addresses are fixed in what is recorded."""
-        if self._buffers:
-            return
-        largest = [{axis: sizes[2] for axis, sizes in entry.axes.items()} for entry in self.buckets.ranges]
-        buffers: dict[str, Buffer] = {}
-        try:
-            for spec in (*self.inputs, *self.outputs):
-                most = max(_bytes(spec, shape_of(spec, sizes)) for sizes in largest)
-                buffers[spec.name] = self._cuda.buffer(most)
-        except DeviceMemoryError:
-            for buffer in buffers.values():
-                buffer.close()
-            raise
-        self._buffers = buffers
-
-    def _upload(self, spec: TensorSpec, values: Tensor, shape: tuple[int, ...]) -> None:
-        buffer = self._buffers[spec.name]
-        if isinstance(values, CudaTensor):
-            values.copy_into(buffer.address, shape, self._stream)
-            return
-        fill(self._view(spec, shape), np.asarray(values))
-        buffer.upload(_bytes(spec, shape), self._stream)
-
-    def _view(self, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
-        host = self._buffers[spec.name].host
-        assert host is not None  # noqa: S101  (`_reserve` asked for a host side)
-        return host[: _bytes(spec, shape)].view(spec.dtype).reshape(shape)
 
 
 def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, Any]) -> TrtEngine:
@@ -212,7 +164,3 @@ def gpu_number(device: str) -> int:
     if not match:
         raise OptionError(f"TensorRT runs on a GPU: give device='cuda' or 'cuda:N', not {device!r}")
     return int(match[1] or 0)
-
-
-def _bytes(spec: TensorSpec, shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize

@@ -6,8 +6,8 @@ import re
 
 MEMORY_ADVICE = (
     "stop what else uses memory (a desktop: sudo systemctl isolate multi-user.target), or compile for shorter items "
-    "(--gpu-max-length, --token-budget). On a Jetson the memory must also be contiguous: cma=950M on the kernel command "
-    "line helps, while swap helps with the total alone"
+    "(--gpu-max-length, --token-budget). On a Jetson the memory must also be contiguous: cma=950M on the kernel "
+    "command line helps, while swap helps with the total alone"
 )
 
 OVERSIZED = "violate shape constraints"

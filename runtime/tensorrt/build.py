@@ -25,6 +25,7 @@ from ..machine.board import board_model, l4t_release
 from ..machine.choice import FIRST_FUSED_TENSORRT
 from ..machine.reading import SensorError
 from ..machine.versions import at_least
+from .advice import MEMORY_ADVICE, is_memory_trouble
 from .library import load_tensorrt
 from .plans import Machine, PlanCache, PlanKey
 from .request import CompileRequest, Profile
@@ -198,10 +199,9 @@ def _reason(last: Event, code: int, log: Path) -> str:
     said = deque(log.read_text(encoding="utf-8", errors="replace").splitlines(), _LAST_LINES)
     tail = f" ({said[-1].strip()[:200]})" if said else ""
     if code == -signal.SIGKILL:
-        return (
-            "the system killed the compiler, most likely for want of memory: close other programs, add swap, or "
-            f"compile for less with a smaller max_length, batch_tokens or workspace_mb{tail}"
-        )
+        return f"the system killed the compiler, most likely for want of memory: {MEMORY_ADVICE}{tail}"
+    if trouble := next(filter(is_memory_trouble, said), None):  # a Jetson's driver says it here, not to TensorRT
+        return f"not enough memory ({trouble.strip()[:200]}): {MEMORY_ADVICE}"
     if code < 0:
         return f"the compiler was ended by {signal.Signals(-code).name}{tail}"
     return f"the compiler ended with exit code {code} and said no more{tail}"

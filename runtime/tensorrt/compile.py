@@ -28,18 +28,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingDependencyError, PlanError, SmartrtError, StorageError
 from ..files import replace_file
 from .advice import MEMORY_ADVICE, advice_on
 from .library import how_to_get, load_tensorrt
-from .listeners import Events, Journal, Progress, logger_of, monitor_of, one_line
+from .listeners import Events, Journal, Kind, Progress, logger_of, monitor_of, one_line
 from .request import CompileRequest
 
 if TYPE_CHECKING:
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from .listeners import Sink
-
-Kind = Literal["missing", "request", "parse", "memory", "build"]
 
 
 class CompileError(PlanError):
@@ -82,6 +79,7 @@ def compile_plan(request: CompileRequest, events: Events) -> None:
         parser = tensorrt.OnnxParser(network, logger)  # it owns the weights: it must outlive the build
         config = builder.create_builder_config()
     _parse(parser, Path(request.onnx).resolve(), str(tensorrt.__version__))
+    _let_attention_decompose(tensorrt, network)
     _configure(tensorrt, config, request)
     if monitor is not None:
         config.progress_monitor = monitor
@@ -94,8 +92,7 @@ def compile_plan(request: CompileRequest, events: Events) -> None:
     replace_file(Path(request.plan), plan)  # the plan's own memory: a copy of it may not fit
     _write_timing_cache(times, request.timing_cache, journal)
     seconds, layers = round(time.monotonic() - start, 3), int(network.num_layers)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts kibibytes
-    events.send("done", seconds=seconds, plan_bytes=memoryview(plan).nbytes, peak_rss=peak, layers=layers)
+    events.send("done", seconds=seconds, plan_bytes=memoryview(plan).nbytes, peak_rss=_peak_rss(), layers=layers)
 
 
 @contextlib.contextmanager
@@ -111,7 +108,7 @@ def _calls(journal: Journal, step: str) -> Iterator[None]:
             raise CompileError("memory", f"there was no memory to {step} ({cause}): {MEMORY_ADVICE}") from error
         if kind == "missing":
             raise CompileError("missing", f"TensorRT's library {cause} does not load: {how_to_get()}") from error
-        raise CompileError("build", f"TensorRT cannot {step}: {cause}{advice_on(cause)}") from error
+        raise CompileError(kind, f"TensorRT cannot {step}: {cause}{advice_on(cause)}") from error
 
 
 def _parse(parser: Any, graph: Path, version: str) -> None:
@@ -130,6 +127,20 @@ def _parse(parser: Any, graph: Path, version: str) -> None:
     raise CompileError(
         "parse", f"TensorRT {version} refuses {graph.name}, {where}: {reason}{more}{advice_on(reason, operator)}"
     )
+
+
+def _let_attention_decompose(tensorrt: Any, network: Any) -> None:
+    """Let attention for which there is no kernel (float32, unusual heads) be its products and softmax instead.
+
+    TensorRT refuses the graph otherwise. Where it has a kernel it takes it all the same.
+    """
+    if not hasattr(tensorrt, "IAttentionInputLayer"):  # before 10.14 there is no such operator
+        return
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        if layer.type == tensorrt.LayerType.ATTENTION_INPUT:
+            layer.__class__ = tensorrt.IAttentionInputLayer  # the bindings' way to a layer's own type
+            layer.attention.decomposable = True
 
 
 def _configure(tensorrt: Any, config: Any, request: CompileRequest) -> None:
@@ -218,6 +229,13 @@ def run(arguments: Sequence[str], sink: Sink) -> int:
         events.send("error", kind="memory", message=f"there was no memory to compile: {MEMORY_ADVICE}")
         return 1
     return 0
+
+
+def _peak_rss() -> int:
+    """Bytes of the most memory this process held; `getrusage` would count what the process that started it held."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB")
+    return int(line.split()[1]) * 1024
 
 
 def _kind_of(error: SmartrtError) -> Kind:

@@ -10,13 +10,16 @@ import json
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from .advice import is_memory_trouble
+from .advice import OVERSIZED, is_memory_trouble
 from .library import missing_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Kind = Literal["missing", "request", "parse", "memory", "build"]
+"""Why there is no plan; `compile` describes them."""
 
 MAX_MESSAGE = 1500
 """Characters of one message; TensorRT's own can hold a whole node."""
@@ -86,7 +89,7 @@ class Journal:
         """How many errors and warnings there were so far."""
         return len(self.errors) + self.warnings
 
-    def cause(self, since: int = 0) -> tuple[str, str]:
+    def cause(self, since: int = 0) -> tuple[Kind, str]:
         """The kind of failure and the error that tells it, if any: memory first, for other errors only follow from it.
 
         Args:
@@ -97,7 +100,8 @@ class Journal:
             return "memory", memory
         if missing := next((text for text in errors if "Unable to load library" in text), None):
             return "missing", missing_library(missing) or missing
-        return "build", errors[0] if errors else ""
+        first = errors[0] if errors else ""
+        return ("request" if OVERSIZED in first else "build"), first
 
 
 class Progress:
