@@ -7,12 +7,13 @@
 #             QUICK=1 for a first look; the page is build/study/index.html (build/quick)
 #
 # Each makes .venv itself, from constraints.txt, when it is missing or pyproject.toml changed.
+# make gpu    all that needs an NVIDIA GPU, in minutes, into build/gpu.json; QUICK=1 for a first look
 
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := cpu,pdf,pool,export,demo,bench,dev
 
-.PHONY: demo test test-slow test-aarch64 test-tensorrt lint bench clean FORCE
+.PHONY: demo test test-slow test-aarch64 test-tensorrt lint bench gpu clean FORCE
 
 demo: .venv/.installed
 	$(BIN)/smartrt demo
@@ -38,6 +39,9 @@ lint: .venv/.installed
 
 bench: .venv/.installed
 	$(BIN)/smartrt bench study minilm -o build/$(if $(QUICK),quick --quick,study)
+
+gpu: .venv/.installed
+	$(BIN)/smartrt bench gpu -o build/gpu.json $(if $(QUICK),--quick)
 
 # A strict editable install links file by file, so it is made again when a file comes or goes.
 .venv/.installed: .venv/bin/python .venv/.files pyproject.toml constraints.txt

@@ -6,7 +6,21 @@ from typing import TYPE_CHECKING, Protocol
 
 from smartrt.cli.options import Parser
 
-from .commands import accuracy, coldstart, latency, maxsim, precision, preprocess, sets, study, tables, toy, wins
+from .commands import (
+    accuracy,
+    checkpoint,
+    coldstart,
+    gpu,
+    latency,
+    maxsim,
+    precision,
+    preprocess,
+    sets,
+    study,
+    tables,
+    toy,
+    wins,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +41,9 @@ class Action(Protocol):
 
 _MODULES: tuple[Action, ...] = (
     accuracy,
+    checkpoint,
     coldstart,
+    gpu,
     latency,
     maxsim,
     precision,

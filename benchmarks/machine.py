@@ -17,8 +17,8 @@ import smartrt
 from smartrt.scoring.blas import find_blas
 
 _LIBRARIES = (
-    "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tokenizers", "pillow", "torch", "transformers", "bm25s",
-    "scipy",
+    "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tokenizers", "pillow", "torch", "transformers",
+    "bm25s", "scipy",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 The reference of an export (`smartrt.models`) is float32 with eager attention, because that can be traced. What is
 timed here is the stronger baseline: transformers' own choice of attention (SDPA), weights in memory on the device, and
-on top of it bfloat16, `torch.compile`, or on CUDA float16.
+on top of it bfloat16, `torch.compile`, or on CUDA float16, there with eager attention as well.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to run PyTorch: the type of weights and arithmetic, and whether the graph is compiled."""
+    """One way to run PyTorch: the type of weights and arithmetic, whether the graph is compiled, and which attention.
+
+    `attention` is transformers' ``attn_implementation``; None is its own choice, SDPA.
+    """
 
     label: str
     dtype: Literal["float32", "bfloat16", "float16"]
     compiled: bool = False
     devices: tuple[str, ...] = ("cpu", "cuda")
+    attention: Literal["eager"] | None = None
 
 
 KINDS = {
@@ -40,6 +44,7 @@ KINDS = {
     "bf16": Kind("PyTorch bfloat16", "bfloat16"),
     "compile": Kind("torch.compile float32", "float32", compiled=True),
     "fp16": Kind("PyTorch float16", "float16", devices=("cuda",)),
+    "fp16-eager": Kind("PyTorch float16, eager attention", "float16", devices=("cuda",), attention="eager"),
 }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def open_text(checkpoint: Checkpoint, kind: Kind, manifest: Manifest, device: str, clock: Clock) -> Reference:
     """See `pytorch.open_pytorch`."""
     recipe = Recipe.read(checkpoint.path).override(**options_of(manifest))
-    reference = Reference.load(checkpoint, recipe, manifest.token_layers[0], attention=None)
+    reference = Reference.load(checkpoint, recipe, manifest.token_layers[0], attention=kind.attention)
     encoder = reference.encoder
     encoder.to(device=torch.device(device), dtype=getattr(torch, kind.dtype))
     run: Any = torch.compile(encoder, dynamic=False) if kind.compiled else encoder

@@ -82,7 +82,7 @@ def test_files_that_were_not_compared_with_their_hashes_are_never_cached(tiny_pa
 def test_an_engine_that_does_not_exist_is_refused(tiny_path):
     with pytest.raises(OptionError) as caught:
         Contender.of_bundle(Bundle.open(tiny_path), EngineOptions("warp"))
-    message_of(caught.value, "'warp'", "ort, fake")
+    message_of(caught.value, "'warp'", "ort, trt, fake")
 
 
 def test_an_engine_whose_library_is_missing_is_refused_before_it_is_opened(tiny_path, monkeypatch):

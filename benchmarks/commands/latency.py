@@ -19,8 +19,10 @@ from ..latency import measure as latency
 from ..latency.again import check_comparable, moved, reference_of
 from ..latency.grid import Contender, Grid, parse_cells
 from ..latency.report import lines
+from ..latency.ways import Way
 from ..machine import describe
 from ..pytorch import KINDS
+from ..roofline.gpus import Override
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +39,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--pytorch", nargs="+", help="how PyTorch runs it: fp32 and bf16 unless said", choices=tuple(KINDS))
     option(parser, "--engine", help="what runs the graphs", default="ort", choices=ENGINES)
     option(parser, "--device", help="cpu, cuda or cuda:N, of every contender", default="cpu")
+    option(
+        parser, "--runs", nargs="+", metavar="ENGINE[@DEVICE][,OPTION=VALUE...]",
+        help="run each bundle in each of these ways instead, such as ort@cuda,cuda_graphs=on or trt@cuda",
+    )  # fmt: skip
     option(
         parser,
         "--threads",
@@ -56,6 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     switch(
         parser, "--together", default=True, help="all processes at once; --no-together where memory does not hold them"
     )
+    option(parser, "--bandwidth-gb", help="of the memory, in 10^9 bytes a second, for the floor", type=float)
+    option(parser, "--peak-tflops", help="of the arithmetic, in 10^12 operations a second, for the floor", type=float)
     less = ", ".join(f"{name} {value}" for name, value in _QUICK.items())
     switch(parser, "--quick", help=f"a first look: one thread count, {less}")
     option(parser, "--keep", metavar="DIR", help="keep what is measured, and go on from there when asked again")
@@ -66,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check everything, measure, print; 1 if a contender failed, a row is wrong, or a ratio moved."""
-    before = _earlier(args.against)
+    before, override = _earlier(args.against), Override(args.bandwidth_gb, args.peak_tflops)
     grid = grid_of(args)
     if before and grid.starts < 2:
         raise OptionError(f"--against needs intervals, which {grid.starts} start does not give: --starts 3 or more")
@@ -74,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         check_comparable(before, grid.reference, describe())
     latency.check(grid)
     keep = None if args.keep is None else Kept.open(Path(args.keep))
-    result = latency.measure(grid, progress, keep=keep, cache=EncodedCache.open(Path(args.cache)))
+    result = latency.measure(grid, progress, keep=keep, cache=EncodedCache.open(Path(args.cache)), override=override)
     if args.json:
         say_json(result)
     else:
@@ -93,9 +101,7 @@ def grid_of(args: argparse.Namespace) -> Grid:
     for name in names:
         if names.count(name) > 1:
             raise OptionError(f"two bundles are called {name}: rename one's directory and export it there")
-    ours = [
-        Contender(name, path, engine=args.engine, device=args.device) for name, path in zip(names, paths, strict=True)
-    ]
+    ours = [each for name, path in zip(names, paths, strict=True) for each in _runs_of(args, name, path)]
     if args.pytorch and not args.source:
         raise OptionError("--pytorch says how PyTorch runs a checkpoint: name it with --source")
     kinds = dict.fromkeys(args.pytorch or ("fp32", "bf16")) if args.source else ()
@@ -108,6 +114,14 @@ def grid_of(args: argparse.Namespace) -> Grid:
         (*theirs, *ours), parse_cells(args.queries, args.documents), threads[:1] if args.quick else threads,
         (theirs or ours)[0].name, args.source, visit=args.visit, together=args.together, **counts,
     )  # fmt: skip
+
+
+def _runs_of(args: argparse.Namespace, name: str, path: Path) -> list[Contender]:
+    """A contender for each way that a bundle runs."""
+    if not args.runs:
+        return [Contender(name, path, engine=args.engine, device=args.device)]
+    ways = [Way.parse(text, args.device) for text in args.runs]
+    return [Contender(f"{name}, {way.text}", path, None, way.engine, way.device, way.options) for way in ways]
 
 
 def _earlier(path: str | None) -> dict[str, Any] | None:

@@ -155,10 +155,10 @@ class Block:
         return self._folder / f"outputs-{self._threads}-{number}-{cell}.npz"
 
     def _compare(self) -> None:
-        if self._runs[self._grid.reference]["failed"] is not None:
+        if self._runs[self._grid.compared_with]["failed"] is not None:
             return
         for number, cell in enumerate(self._grid.cells):
-            truth = read_outputs(self._outputs(self._grid.reference, number))
+            truth = read_outputs(self._outputs(self._grid.compared_with, number))
             for contender in self._grid.contenders:
                 run = self._runs[contender.name]
                 if run["failed"] is None:

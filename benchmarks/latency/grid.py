@@ -99,6 +99,11 @@ class Contender:
         scoring = manifest.scoring
         return Weights(scoring.pooled_weight, scoring.late_weight if self.late is None else self.late)
 
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """`options`, and that a TensorRT plan which is missing is an error: to compile it is no part of a start."""
+        return ({"compile": False} if self.engine == "trt" else {}) | self.options
+
     def search_with(self, threads: int) -> SearchOptions:
         """How the corpus is searched by so many threads."""
         return replace(self.search, threads=threads)
@@ -130,6 +135,7 @@ class Grid:
         visit: Seconds of a visit; a call that takes longer is made once.
         together: Whether all processes of a start are alive at once, which compares calls of the same seconds. Where
             memory does not hold them, they run one after another.
+        truth: Name of the contender that outputs are compared with, if it is another than `reference`.
     """
 
     contenders: tuple[Contender, ...]
@@ -142,6 +148,7 @@ class Grid:
     rounds: int = 3
     visit: float = 0.15
     together: bool = True
+    truth: str | None = None
 
     def __post_init__(self) -> None:
         names = [contender.name for contender in self.contenders]
@@ -153,6 +160,8 @@ class Grid:
                 raise OptionError(f"the grid has a {what} twice: {', '.join(map(str, given))}")
         if self.reference not in names:
             raise OptionError(f"the reference {self.reference!r} is no contender; there are: {', '.join(names)}")
+        if self.compared_with not in names:
+            raise OptionError(f"the truth {self.truth!r} is no contender; there are: {', '.join(names)}")
         for contender in self.contenders:
             if "threads" in contender.options:
                 raise OptionError(f"{contender.name} has an option threads: the grid's thread counts are for all alike")
@@ -171,6 +180,11 @@ class Grid:
             check_threads(count)
         if not 0 < self.visit <= 60:
             raise OptionError(f"visit must be above 0 and at most 60 seconds, got {self.visit!r}")
+
+    @property
+    def compared_with(self) -> str:
+        """Name of the contender that outputs are compared with."""
+        return self.truth or self.reference
 
     @property
     def visits(self) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from smartrt.bundle import Bundle
 from smartrt.encoder import Encoder
+from smartrt.engines import open_engine
 from smartrt.errors import OptionError
 from smartrt.export.measure import streamed
 
@@ -20,6 +21,7 @@ from ..pytorch import check_kind, check_source
 from ..scoring.probes import blas_threads
 from ..sensors import Energy, machine_state
 from .blocks import Block, too_coarse
+from .floors import Floors, call_shape
 from .summary import INTERVAL, summarise
 from .workload import Workload, check_cells
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
     from ..accuracy.encoded import EncodedCache
     from ..kept import Kept
+    from ..roofline.gpus import Override
+    from ..roofline.work import CallShape
     from .grid import Contender, Grid
 
 
@@ -55,9 +59,12 @@ def check(grid: Grid) -> None:
     # PyTorch needs no engine, but somebody has to count tokens: all have one tokenizer.
     opened = [each for each in grid.contenders if each.kind is None] or [replace(grid.contenders[0], device="cpu")]
     for contender in {repr((each.bundle, each.engine, each.device, each.options)): each for each in opened}.values():
-        options = contender.options
+        options = contender.engine_options
         with Encoder.open(contender.bundle, engine=contender.engine, device=contender.device, **options) as encoder:
             check_cells(encoder, grid.cells)
+            if contender.device != "cpu" and any(cell.pixels for cell in grid.cells):
+                # It waits for the first image otherwise: a missing plan would show in the middle of a run.
+                _open_vision(contender, encoder.bundle)
     weights: dict[str, str] = {}
     for contender in grid.contenders:
         weights.setdefault(_manifest(contender).source.weights_sha256, contender.name)
@@ -66,7 +73,14 @@ def check(grid: Grid) -> None:
         raise OptionError(f"{names} came from different checkpoints: their outputs cannot be compared")
 
 
-def measure(grid: Grid, bar: Bar, *, keep: Kept | None = None, cache: EncodedCache | None = None) -> dict[str, Any]:
+def measure(
+    grid: Grid,
+    bar: Bar,
+    *,
+    keep: Kept | None = None,
+    cache: EncodedCache | None = None,
+    override: Override | None = None,
+) -> dict[str, Any]:
     """Measure a grid that passed `check`.
 
     Args:
@@ -74,13 +88,14 @@ def measure(grid: Grid, bar: Bar, *, keep: Kept | None = None, cache: EncodedCac
         bar: Makes a progress bar.
         keep: Where each block is kept as soon as it is done, and looked for before it is measured.
         cache: Of encoded texts, for the corpus.
+        override: Bandwidth and peak that floors are made of, instead of the GPU's own.
 
     Returns:
-        JSON-ready: machine, sensors, grid, corpus, and `summary.summarise`.
+        JSON-ready: machine, sensors, grid, corpus, and `summary.summarise`, each row of a bundle with its floor.
     """
     with tempfile.TemporaryDirectory(prefix="smartrt-") as scratch, Energy.open() as energy:
         folder = Path(scratch)
-        workload, made_by = _workload(grid, folder, bar, cache)
+        workload, made_by, shapes = _workload(grid, folder, bar, cache)
         machine = describe() | {"state": machine_state()}
         blocks = []
         with bar("latency", grid.visits) as shown:
@@ -105,9 +120,11 @@ def measure(grid: Grid, bar: Bar, *, keep: Kept | None = None, cache: EncodedCac
             "absent": dict(energy.absent) | coarse,
             "notes": list(energy.notes),
         }
-    corpus = workload.corpus
+    corpus, groups = workload.corpus, summarise(grid, blocks)
+    floors = Floors(grid, shapes, machine["state"], override)
+    floors.add(groups)
     return {
-        "machine": machine,
+        "machine": machine | {"roofs": floors.roofs()},
         "sensors": sensors,
         "grid": grid.to_json(),
         "interval": INTERVAL,
@@ -118,7 +135,7 @@ def measure(grid: Grid, bar: Bar, *, keep: Kept | None = None, cache: EncodedCac
             "dim": corpus.tokens.dim,
             "encoded_by": made_by,
         },
-        "groups": summarise(grid, blocks),
+        "groups": groups,
     }
 
 
@@ -137,11 +154,20 @@ def problems(result: dict[str, Any]) -> list[str]:
     return found
 
 
-def _workload(grid: Grid, folder: Path, bar: Bar, cache: EncodedCache | None) -> tuple[Workload, str]:
-    """The inputs, and the name of the bundle that encoded the corpus: the first that is a contender."""
+def _open_vision(contender: Contender, bundle: Bundle) -> None:
+    """Load the graph that sees, and forget it."""
+    if "vision" in bundle.manifest.graphs:
+        chosen = {name: value for name, value in contender.engine_options.items() if name != "token_budget"}
+        open_engine(bundle, "vision", engine=contender.engine, device=contender.device, **chosen).close()
+
+
+def _workload(
+    grid: Grid, folder: Path, bar: Bar, cache: EncodedCache | None
+) -> tuple[Workload, str, dict[str, CallShape]]:
+    """The inputs, the name of the first bundle, which encoded the corpus, and the sizes of each cell's call."""
     ours = next((each for each in grid.contenders if each.kind is None), grid.contenders[0])
     bundle = Bundle.open(ours.bundle)
-    how = EngineOptions(ours.engine, "cpu" if ours.kind else ours.device, options=ours.options)
+    how = EngineOptions(ours.engine, "cpu" if ours.kind else ours.device, options=ours.engine_options)
     with (
         Encoder.from_bundle(bundle, engine=how.engine, device=how.device, **how.options) as encoder,
         bar("corpus", grid.corpus) as shown,
@@ -150,7 +176,11 @@ def _workload(grid: Grid, folder: Path, bar: Bar, cache: EncodedCache | None) ->
         identity = Encoded.of_bundle(bundle, how).decides
         if cache is not None and identity is not None:
             encode = functools.partial(cache.encode, identity, encode)
-        return Workload.make(encoder, encode, grid.cells, grid.corpus, folder), bundle.manifest.name
+        workload = Workload.make(encoder, encode, grid.cells, grid.corpus, folder)
+        shapes = {
+            cell.label: call_shape(encoder, cell, items) for cell, items in zip(grid.cells, workload.items, strict=True)
+        }
+        return workload, bundle.manifest.name, shapes
 
 
 def _about(grid: Grid, threads: int, start: int) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Ours:
 
 
 def _options(contender: Contender, threads: int) -> dict[str, Any]:
-    return contender.options | ({"threads": threads} if contender.engine == "ort" else {})
+    return contender.engine_options | ({"threads": threads} if contender.engine == "ort" else {})
 
 
 class _Watched:
@@ -93,10 +93,11 @@ class _Watched:
         for name, graph in (("engine", "encoder"), ("decoder", "decoder")):
             if hasattr(backbone, name):
                 setattr(backbone, name, _WatchedEngine(getattr(backbone, name), graph, clock))
-        if hasattr(backbone, "see"):
-            see, timed = backbone.see, clock.timed("vision", backbone.see)
+        vision: Any = getattr(backbone, "vision", None)
+        if vision is not None:
+            see, timed = vision.see, clock.timed("vision", vision.see)
             # Texts pass through `see` too, where it has nothing to do: no stage of theirs.
-            backbone.see = lambda images: (timed if images else see)(images)
+            vision.see = lambda images: (timed if images else see)(images)
 
     def prepare(self, items: Sequence[ParsedItem], side: Side, query_mask: QueryMask) -> Iterator[Prepared]:
         """Each item is prepared when its turn comes: the clock runs while it is."""
@@ -113,8 +114,12 @@ class _Watched:
 
 
 class _WatchedEngine:
-    """An engine whose runs are timed."""
+    """An engine whose runs are timed; whatever else it has (buckets) is its own."""
 
     def __init__(self, engine: Engine, graph: str, clock: Clock) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.run, self.close = clock.timed(graph, engine.run), engine.close
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)

@@ -29,8 +29,11 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         for cell in group["cells"]:
             yield from _aligned([[cell["cell"], *_HEAD[1:]], *map(_row, cell["rows"])])
             yield from (f"  {row['contender']}: {row['message']}" for row in cell["rows"] if _unsure(row))
+            yield from _aligned(_parts(cell["rows"], "floor, ms", _floor))
             yield from _aligned(_parts(cell["rows"], "stages, p50 ms", _stages))
             yield from _aligned(_parts(cell["rows"], "joules a call", _joules))
+    roofs = result["machine"].get("roofs", {})
+    yield from (f"floor, {device}: {roof}" for device, roof in roofs.items() if isinstance(roof, str))
     if not result["sensors"]["domains"]:
         yield "energy: not measured"
 
@@ -87,6 +90,16 @@ def _parts(
 
 def _stages(row: dict[str, Any]) -> dict[str, str]:
     return {name: f"{stage['p50_ms']:.2f}" for name, stage in row["stages"].items()}
+
+
+def _floor(row: dict[str, Any]) -> dict[str, str]:
+    """Encoding alone beside what it cannot beat."""
+    floor = row.get("floor")
+    if not isinstance(floor, dict):
+        return {}
+    shown = {"floor": "ms", "to read": "read_ms", "to multiply": "multiply_ms"}
+    times = {name: f"{floor[key]:.4g}" for name, key in shown.items()}
+    return times | {"encode": f"{row['encode_ms']:.4g}", "encode / floor": f"{floor['ratio']:.2f}x"}
 
 
 def _joules(row: dict[str, Any]) -> dict[str, str]:

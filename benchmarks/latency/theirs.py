@@ -43,6 +43,8 @@ class Theirs:
     def open(cls, contender: Contender, source: str | None, threads: int, clock: Clock) -> Theirs:
         """Load the checkpoint; the bundle says prompts and lengths."""
         torch.set_num_threads(threads)
+        # float32 means float32 on a GPU, too: PyTorch rounds convolutions to TF32 there unless told otherwise.
+        torch.backends.cudnn.allow_tf32 = False
         manifest = Bundle.open(contender.bundle, verify=False).manifest
         # Whether the checkpoint is the bundle's was compared before: hashing it is no part of a cold start.
         model = open_pytorch(
