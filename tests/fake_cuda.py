@@ -112,6 +112,9 @@ class FakeCudart(FakeGpu):
 
     # Versions, errors, devices.
 
+    def _device_reset(self) -> int:
+        return OK
+
     def _runtime_get_version(self, out: Any) -> int:
         return _write(out, self.version)
 

@@ -106,7 +106,7 @@ class IExecutionContext(Said):
         behaviour.calls.append(("set_optimization_profile_async", profile_index, int(stream_handle)))
         if "profile" in behaviour.faults or not 0 <= profile_index < self.engine.num_optimization_profiles:
             self.error("IExecutionContext::setOptimizationProfileAsync: Error Code 3: API Usage Error")
-            return False
+            raise RuntimeError("Error in set optimization profile async.")  # as the bindings do
         self.active_optimization_profile = profile_index
         self.shapes.clear()
         return True

@@ -31,13 +31,20 @@ def test_lengths_double_up_to_the_models_own_limit(tiny):
 
 
 @pytest.mark.parametrize(("tokens", "expected"), [
-    (128, [{"batch": (1, 1, 1), "length": (32, 48, 48)}, {"batch": (2, 2, 4), "length": (32, 48, 48)}]),
-    (64, [{"batch": (1, 1, 1), "length": (32, 48, 48)}, {"batch": (2, 2, 2), "length": (32, 48, 48)}]),
-    (32, [{"batch": (1, 1, 1), "length": (32, 48, 48)}]),
+    (128, [{"batch": (2, 4, 4), "length": (32,) * 3}, {"batch": (2, 2, 2), "length": (48,) * 3}]),
+    (64, [{"batch": (2, 2, 2), "length": (32,) * 3}]),
+    (32, []),
 ])  # fmt: skip
-def test_two_lengths_share_a_range_for_one_and_a_range_for_many(tiny, tokens, expected):
+def test_lengths_share_a_range_for_one_and_have_their_own_for_many(tiny, tokens, expected):
     ranges = buckets_of(tiny, "encoder", BucketOptions(batch_tokens=tokens)).ranges
-    assert [entry.axes for entry in ranges] == expected
+    assert [entry.axes for entry in ranges] == [{"batch": (1, 1, 1), "length": (32, 48, 48)}, *expected]
+
+
+@given(tokens=st.integers(1, 8192))
+def test_no_corner_of_a_range_is_beyond_the_budget(tiny, tokens):
+    for entry in buckets_of(tiny, "encoder", BucketOptions(batch_tokens=tokens)).ranges:
+        batch, length = entry.axes["batch"][2], entry.axes["length"][2]
+        assert batch == 1 or batch * length <= tokens
 
 
 @given(tokens=st.integers(1, 4096), length=st.integers(1, 48), data=st.data())

@@ -15,7 +15,7 @@ from smartrt.cli import main as program
 from support import run_python
 
 CLI = Path(__file__).parent.parent / "runtime" / "cli"
-SHARED = {"__init__", "main", "options", "price", "terminal"}
+SHARED = {"__init__", "engine_flags", "main", "options", "price", "terminal"}
 ACTIONS = {"build", "recall"}  # of `smartrt index`, too long for its file
 
 

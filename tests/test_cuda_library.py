@@ -209,4 +209,4 @@ def test_a_real_libcudart_has_every_function_and_says_why_it_cannot_start():
     try:
         Cuda.open(library=found).close()
     except DeviceError as error:
-        message_of(error, "no GPU can be opened: cudaGetDeviceCount returned cudaError")
+        message_of(error, "no GPU can be opened: ", "cudaGetDeviceCount returned cudaError")

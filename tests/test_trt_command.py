@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 
 import pytest
@@ -49,6 +50,18 @@ def test_other_options_are_another_plan_and_prune_removes_it(capsys, tiny_copy):
 
 
 @pytest.mark.usefixtures("machine")
+def test_prune_keeps_what_it_did_not_build(capsys, tiny_copy):
+    plans = tiny_copy.with_name("tiny.plans")
+    other = plans / f"decoder-{'0' * 16}"
+    other.mkdir(parents=True)
+    (plans / "encoder-notes").mkdir()
+    call(capsys, "build", tiny_copy, "--prune")
+    assert other.is_dir()
+    assert (plans / "encoder-notes").is_dir()
+    refused(call(capsys, "build", tiny_copy, "--prune", "--plans", plans), "--prune is for the directory beside")
+
+
+@pytest.mark.usefixtures("machine")
 def test_what_was_built_is_what_opens(capsys, tiny_copy):
     call(capsys, "build", tiny_copy, "--gpu-max-length", "32", "--no-tf32")
     with smartrt.Encoder.open(tiny_copy, engine="trt", max_length=32, compile=False) as encoder:
@@ -77,14 +90,37 @@ def test_encode_and_search_run_on_it_from_the_command_line(capsys, tiny_copy, tm
     (["build", "BUNDLE", "--device", "cpu"], "device='cuda'"),
     (["build", "BUNDLE", "--device", "cuda:7"], "no GPU 7"),
     (["build", "BUNDLE", "--optimization-level", "9"], "0 to 5"),
-    (["encode", "BUNDLE", "--engine", "trt", "--threads", "2", "-o", "x.npz", "a"], "'threads'"),
-    (["encode", "BUNDLE", "--plans", "x", "-o", "x.npz", "a"], "'plans'"),
-], ids=["graph", "cpu", "no such GPU", "level", "option of ort", "option of trt"])  # fmt: skip
+    (["encode", "BUNDLE", "--engine", "trt", "--threads", "2", "-o", "x.npz", "a"], "--threads is for --engine ort"),
+    (["encode", "BUNDLE", "--plans", "x", "-o", "x.npz", "a"], "--plans is for --engine trt; here is --engine ort"),
+    (["encode", "BUNDLE", "--tf32", "-o", "x.npz", "a"], "--tf32 is for --engine trt or --device cuda"),
+    (["encode", "BUNDLE", "--no-compile", "-o", "x.npz", "a"], "--compile is for --engine trt"),
+], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
 def test_a_mistake_is_one_line_and_exit_code_2(capsys, tiny_copy, arguments, mention):
     words = [str(tiny_copy) if word == "BUNDLE" else word for word in arguments]
     finished = call(capsys, *words)
     assert finished.code == 2
     assert mention in finished.err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("engine", ["ort", "trt"])
+def test_variables_set_for_one_engine_leave_the_other_alone(capsys, monkeypatch, tiny_copy, tmp_path, engine):
+    given = {"GPU_MAX_LENGTH": "32", "WORKSPACE_MB": "64", "PLANS": str(tmp_path), "TF32": "0", "THREADS": "1"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"SMARTRT_{name}", value)
+    finished = call(capsys, "encode", tiny_copy, "--engine", engine, "-o", tmp_path / "x.npz", "hello")
+    assert finished.code == 0, finished.err
+    assert bool(list(tmp_path.glob("encoder-*"))) == (engine == "trt")
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_command_in_the_message_makes_the_plan_that_is_missing(capsys, tiny_copy, tmp_path):
+    flags = ("--gpu-max-length", "16", "--token-budget", "64", "--plans", tmp_path / "my plans")
+    encode = ("encode", tiny_copy, "--engine", "trt", "--no-compile", *flags, "-o", tmp_path / "x.npz", "x")
+    told = refused(call(capsys, *encode), "no plan of the graph encoder")
+    command = shlex.split(told.rpartition("compile it: smartrt ")[2])
+    assert call(capsys, *command).code == 0
+    assert call(capsys, *encode).code == 0
 
 
 def test_without_tensorrt_build_says_how_to_get_it(machine, capsys, tiny_copy, monkeypatch):

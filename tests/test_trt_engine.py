@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import warnings
 from pathlib import Path
@@ -22,6 +23,7 @@ from smartrt.errors import (
     PlanError,
     PlanWarning,
 )
+from smartrt.tensorrt.plan import Plan
 from support import message_of
 
 TEXTS = ["a", "a text of some words", "sort a list by a key", "", "one two three four five six seven eight nine ten"]
@@ -202,6 +204,35 @@ def test_a_plan_that_does_not_load_is_an_error_and_leaks_nothing(machine, tiny_c
     with pytest.raises(PlanError) as caught:
         opened(tiny_copy)
     message_of(caught.value, "cannot load the plan", "magic tag")
+    with pytest.raises(PlanError, match=r"remove .*encoder-\w+ and compile it"):
+        opened(tiny_copy, compile=False)
+    assert machine.gpu.live == {}
+
+
+def test_a_plan_that_tensorrt_refuses_is_compiled_again_once(machine, tiny_copy, monkeypatch):
+    opened(tiny_copy).close()
+    loads = []
+    load = Plan.load.__func__
+
+    def refusing(cls, *arguments):
+        loads.append(arguments)
+        if len(loads) == 1:
+            raise PlanError("made by another patch release")
+        return load(cls, *arguments)
+
+    monkeypatch.setattr(Plan, "load", classmethod(refusing))
+    with pytest.warns(PlanWarning, match="another patch release"):
+        smartrt.Encoder.open(tiny_copy, engine="trt", **SMALL).close()
+    assert len(loads) == 2
+    assert machine.gpu.live == {}
+
+
+def test_an_encoder_that_is_dropped_gives_its_memory_back(machine, tiny_copy):
+    encoder = opened(tiny_copy)
+    encoder.encode_query(["x"])
+    assert machine.gpu.live
+    del encoder
+    gc.collect()
     assert machine.gpu.live == {}
 
 

@@ -46,6 +46,13 @@ def test_images_encode_to_what_onnx_runtime_makes_of_them(machine, page_path, tm
 
 
 @pytest.mark.usefixtures("machine")
+def test_all_plans_are_compiled_before_the_first_is_loaded(page_path, tmp_path):
+    with pytest.warns(PlanWarning) as caught:
+        smartrt.Encoder.open(page_path, engine="trt", plans=str(tmp_path / "plans"), max_length=256).close()
+    assert {str(warning.message).split()[5] for warning in caught} == {"vision", "decoder"}
+
+
+@pytest.mark.usefixtures("machine")
 def test_the_rows_of_images_stay_on_the_gpu(page_path, tmp_path):
     with opened(page_path, tmp_path / "plans") as encoder:
         backbone = encoder.backbone

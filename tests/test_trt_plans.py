@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 import gpu_machine
 import smartrt
 from smartrt.cuda import Cuda
-from smartrt.errors import PlanError
+from smartrt.errors import CorruptBundleError, PlanError
 from smartrt.tensorrt.build import build_plan, cache_of, check_compilable, key_of, machine_of
 from smartrt.tensorrt.options import TrtOptions
+from smartrt.tensorrt.plan import Plan
 from smartrt.tensorrt.plans import Machine, PlanCache, PlanKey
-from smartrt.tensorrt.request import Profile
+from smartrt.tensorrt.request import CompileRequest, Profile
 from support import message_of
 
 MACHINE = Machine("10.3.0", "Orin", "8.7", "Linux aarch64, L4T 36.4.3")
@@ -39,7 +41,7 @@ def write(content: bytes = b"machine code", seconds: float = 1.5):
 
 
 def test_what_was_added_is_found_again(cache):
-    path = cache.add(KEY, write())
+    path = cache.add(KEY, write()).path
     assert path.read_bytes() == b"machine code"
     assert cache.find(KEY).path == path
     assert PlanCache(cache.directory).find(KEY).path == path
@@ -100,7 +102,7 @@ DAMAGES = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_plan_is_never_found_and_compiled_anew(cache, name):
     damage, reason = DAMAGES[name]
-    damage(cache.add(KEY, write()).parent)
+    damage(cache.add(KEY, write()).path.parent)
     found = cache.find(KEY)
     assert found.path is None
     assert reason in found.reason
@@ -131,19 +133,19 @@ def machine(monkeypatch, tmp_path, tiny_copy):
 def wanted(machine, tiny_copy):  # noqa: ARG001  (the machine that it is wanted on)
     bundle, options = smartrt.Bundle.open(tiny_copy), TrtOptions()
     key = key_of(bundle, "encoder", machine_of(Cuda.open(0)), options)
-    return bundle, "encoder", cache_of(bundle, options), key
+    return bundle, cache_of(bundle, options), key
 
 
 def test_the_cache_lies_beside_the_bundle_and_the_bundle_stays_whole(wanted):
-    bundle, _, cache, _ = wanted
-    path = build_plan(*wanted, lambda _: None)
+    bundle, cache, _ = wanted
+    path = build_plan(*wanted, lambda _: None).path
     assert cache.directory == bundle.path.with_name("tiny.plans")
     assert path.is_relative_to(cache.directory)
     smartrt.Bundle.open(bundle.path)
 
 
 def test_the_key_holds_the_hashes_of_the_graph_alone(wanted):
-    bundle, _, _, key = wanted
+    bundle, _, key = wanted
     assert set(key.files) == {"encoder.onnx", "encoder.onnx.data"}
     assert key.machine == Machine("10.3.0", "Fake Orin", "8.7", key.machine.platform)
     assert key.files["encoder.onnx"] == bundle.manifest.files["encoder.onnx"].sha256
@@ -168,7 +170,7 @@ def test_a_compiler_that_fails_is_one_line(wanted, monkeypatch, fault, mention):
     with pytest.raises(PlanError) as caught:
         build_plan(*wanted, lambda _: None)
     message_of(caught.value, "could not compile the graph encoder", mention)
-    assert wanted[2].find(wanted[3]).path is None
+    assert wanted[1].find(wanted[2]).path is None
 
 
 @pytest.mark.parametrize(("change", "mentions"), [
@@ -182,5 +184,73 @@ def test_what_tensorrt_cannot_compile_is_refused_before_it_tries(wanted, change,
         change = {"precision": dataclasses.replace(manifest.precision, **change["precision"])}
     manifest = dataclasses.replace(manifest, **change)
     with pytest.raises(PlanError) as caught:
-        check_compilable(dataclasses.replace(bundle, manifest=manifest), wanted[3].machine)
+        check_compilable(dataclasses.replace(bundle, manifest=manifest), wanted[2].machine)
     message_of(caught.value, *mentions)
+
+
+def test_a_file_that_is_not_the_manifests_is_never_compiled_under_its_hash(wanted):
+    bundle, cache, key = wanted
+    flip(bundle.file("encoder.onnx.data"), 100)
+    with pytest.raises(CorruptBundleError) as caught:
+        build_plan(*wanted, lambda _: None)
+    message_of(caught.value, "encoder.onnx.data", "copy the bundle again")
+    assert cache.find(key).path is None
+
+
+def test_the_compiler_does_not_import_from_the_users_directory(wanted, monkeypatch, tmp_path):
+    (tmp_path / "json.py").write_text("raise SystemExit('imported from the working directory')")
+    monkeypatch.chdir(tmp_path)
+    assert build_plan(*wanted, lambda _: None).path.is_file()
+
+
+def test_the_compiler_is_told_which_gpu(wanted, monkeypatch):
+    asked = []
+    monkeypatch.setattr(CompileRequest, "write", lambda request, path: asked.append(request))  # noqa: ARG005
+    with pytest.raises(PlanError):  # nothing was compiled
+        build_plan(*wanted, lambda _: None, device=1)
+    assert asked[0].device == 1
+
+
+TRUST = {
+    "others may write the plan": lambda d: (d / "plan.engine").chmod(0o666),
+    "others may write the directory": lambda d: d.chmod(0o777),
+}
+
+
+@pytest.mark.parametrize("name", TRUST)
+def test_what_others_may_write_is_not_run(cache, name):
+    TRUST[name](cache.add(KEY, write()).path.parent)
+    found = cache.find(KEY)
+    assert found.path is None
+    assert "others may write" in found.reason
+
+
+def test_a_plan_of_another_user_is_not_run(cache, monkeypatch):
+    cache.add(KEY, write())
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr("smartrt.tensorrt.plans._ROOT", -1)
+    assert "another user" in cache.find(KEY).reason
+
+
+def test_a_umask_that_lets_others_write_makes_plans_that_nobody_else_may_write(cache):
+    before = os.umask(0)
+    try:
+        assert cache.find(cache.add(KEY, write()) and KEY).path
+    finally:
+        os.umask(before)
+
+
+def test_the_bytes_that_are_loaded_are_those_that_are_compared(wanted, machine):
+    bundle, cache, key = wanted
+    found = build_plan(*wanted, lambda _: None)
+    swapped = found.path.read_bytes() + b" "
+    found.path.write_bytes(swapped)
+    with Cuda.open(0) as cuda:
+        with pytest.raises(PlanError, match="is not the file that was compiled"):
+            Plan.load(found.path, found.sha256, cuda)
+        found.path.unlink()
+        with pytest.raises(PlanError, match="cannot read"):
+            Plan.load(found.path, found.sha256, cuda)
+    assert machine.gpu.live == {}
+    assert cache.find(key).path is None
+    assert bundle

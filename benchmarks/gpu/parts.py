@@ -161,6 +161,6 @@ def _compile(path: Path, way: Way, deadline: Deadline) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             key = build.key_of(bundle, graph, machine, options)
-            build.build_plan(bundle, graph, build.cache_of(bundle, options), key, report)
+            build.build_plan(bundle, build.cache_of(bundle, options), key, report, device=cuda.device)
         events[graph] = said[-1:]
     return events

@@ -12,17 +12,10 @@ from ..encoder import TOKEN_BUDGET, Encoder
 from ..engines import ENGINES
 from ..errors import OptionError
 from ..images.limits import ImageLimits
+from .engine_flags import given_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-_GPU_OPTIONS = {"gpu_max_length": "max_length"} | {
-    name: name
-    for name in (
-        "workspace_mb", "optimization_level", "tf32", "plans", "compile", "cuda_graphs", "gpu_memory_mb",
-    )
-}  # fmt: skip
-"""Flag -> engine option."""
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -105,7 +98,7 @@ def encoder_options(parser: argparse.ArgumentParser) -> None:
         choices=ENGINES,
     )
     option(parser, "--device", help="cpu, cuda or cuda:N (default: cpu, with --engine trt cuda)")
-    option(parser, "--threads", help="threads of the engine (default: all cores)", type=int)
+    option(parser, "--threads", help="threads of ONNX Runtime (default: all cores)", type=int)
     option(parser, "--token-budget", help="padded tokens per engine call", type=int, default=TOKEN_BUDGET)
     switch(
         parser, "--check-hashes", default=True,
@@ -123,22 +116,21 @@ def gpu_options(parser: argparse.ArgumentParser) -> None:
     compile_options(group)
     switch(group, "--compile", help="compile a plan that is missing instead of stopping (TensorRT)", default=None)
     switch(group, "--cuda-graphs", help="record the launches of each shape and replay them as one", default=None)
-    option(group, "--gpu-memory-mb", help="the most memory ONNX Runtime may take", type=positive)
+    option(group, "--gpu-memory-mb", help="the most memory that a graph may take (ONNX Runtime)", type=positive)
 
 
 def compile_options(parser: argparse.ArgumentParser) -> None:
     """Add what decides a TensorRT plan."""
-    option(parser, "--gpu-max-length", help="tokens of the longest item (default: 2048)", type=positive)
+    option(
+        parser,
+        "--gpu-max-length",
+        help="tokens of the longest item (default: 2048)",
+        type=positive,
+    )
     option(parser, "--workspace-mb", help="memory that one kernel may use for itself (TensorRT)", type=positive)
     option(parser, "--optimization-level", help="0 compiles fast, 5 searches longest (TensorRT)", type=int)
     switch(parser, "--tf32", help="let float32 products be rounded to TF32", default=None)
-    option(parser, "--plans", metavar="DIR", help="directory of TensorRT's plans (default: beside the bundle)")
-
-
-def given_gpu_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The engine options among these that were given; an engine refuses those it does not have."""
-    found = {name: getattr(args, flag, None) for flag, name in _GPU_OPTIONS.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    option(parser, "--plans", metavar="DIR", help="directory of the plans (TensorRT; default: beside the bundle)")
 
 
 def open_bundle(args: argparse.Namespace) -> Bundle:
@@ -149,11 +141,11 @@ def open_bundle(args: argparse.Namespace) -> Bundle:
 def open_encoder(args: argparse.Namespace, bundle: Bundle | None = None) -> Encoder:
     """Load `bundle`, or the one at ``args.bundle``, with the options of `encoder_options`."""
     opened = bundle or open_bundle(args)
-    given = given_gpu_options(args) | ({} if args.threads is None else {"threads": args.threads})
     limits = ImageLimits(max_pixels=args.max_image_pixels)
     return Encoder.from_bundle(
-        opened, engine=args.engine, device=args.device, token_budget=args.token_budget, image_limits=limits, **given
-    )
+        opened, engine=args.engine, device=args.device, token_budget=args.token_budget, image_limits=limits,
+        **given_options(args),
+    )  # fmt: skip
 
 
 def _variable(flag: str) -> str:

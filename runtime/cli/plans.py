@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,10 @@ from ..cuda import Cuda
 from ..encoder import TOKEN_BUDGET
 from ..engines.trt import gpu_number
 from ..errors import OptionError
-from ..files import writing
-from ..tensorrt.build import build_plan, cache_of, check_compilable, key_of, machine_of
+from ..tensorrt.build import build_plan, cache_of, check_compilable, check_precision, key_of, machine_of
 from ..tensorrt.options import TrtOptions
-from .options import compile_options, given_gpu_options, json_switch, option, switch
+from .engine_flags import given_options
+from .options import compile_options, json_switch, option, switch
 from .terminal import Progress, note, say, say_json, table
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--device", help="cuda or cuda:N", default="cuda")
     option(parser, "--token-budget", help="padded tokens per engine call", type=int, default=TOKEN_BUDGET)
     compile_options(parser)
-    switch(parser, "--prune", help="afterwards remove the bundle's other plans")
+    switch(parser, "--prune", help="afterwards remove other plans of the graphs that were built")
     json_switch(parser)
 
 
@@ -40,15 +39,18 @@ def run(args: argparse.Namespace) -> int:
     graphs = list(bundle.manifest.graphs) if args.graph is None else [args.graph]
     if args.graph not in (None, *bundle.manifest.graphs):
         raise OptionError(f"{bundle.path} has no graph {args.graph!r}; there are: {', '.join(bundle.manifest.graphs)}")
-    options = TrtOptions(batch_tokens=args.token_budget, **given_gpu_options(args))
+    check_precision(bundle)
+    options = TrtOptions(batch_tokens=args.token_budget, **given_options(args, "trt"))
+    if args.prune and args.plans is not None:
+        raise OptionError("--prune is for the directory beside the bundle: remove plans in --plans yourself")
     cuda = Cuda.open(gpu_number(args.device))
     machine = machine_of(cuda)
-    cuda.close()  # the compiler's process needs the memory
+    cuda.reset()  # the compiler's process needs the memory
     check_compilable(bundle, machine)
     cache = cache_of(bundle, options)
     keys = {graph: key_of(bundle, graph, machine, options) for graph in graphs}
     note(f"smartrt: TensorRT {machine.tensorrt} for {machine.gpu} (SM {machine.capability})")
-    built = [_build(bundle, cache, key) for key in keys.values()]
+    built = [_build(bundle, cache, key, cuda.device) for key in keys.values()]
     removed = _prune(cache, keys) if args.prune else []
     if args.json:
         say_json({"machine": machine, "plans": built, "removed": removed})
@@ -59,9 +61,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _build(bundle: Bundle, cache: PlanCache, key: PlanKey) -> dict[str, Any]:
+def _build(bundle: Bundle, cache: PlanCache, key: PlanKey, device: int) -> dict[str, Any]:
     shown = _Shown(key.graph)
-    path = build_plan(bundle, key.graph, cache, key, shown)
+    path = build_plan(bundle, cache, key, shown, device=device).path
+    assert path is not None  # noqa: S101  (it was found or compiled)
     return {"graph": key.graph, "state": shown.state, "bytes": path.stat().st_size, "path": str(path)}
 
 
@@ -96,9 +99,9 @@ class _Shown:
 
 
 def _prune(cache: PlanCache, keys: dict[str, PlanKey]) -> list[str]:
-    removed = []
-    for directory in cache.others({key.name for key in keys.values()}):
-        with writing(directory):
-            shutil.rmtree(directory)
-        removed.append(str(directory))
-    return removed
+    """Remove the other plans of these graphs."""
+    with cache.held():
+        others = cache.others(keys, {key.name for key in keys.values()})
+        for directory in others:
+            cache.remove(directory)
+    return list(map(str, others))

@@ -46,11 +46,27 @@ class Calls:
             DeviceLostError: This process cannot use the device any more; so does every later call.
             DeviceError: Anything else, or the device was closed.
         """
+        self._check_open()
+        self._check(function, self.library.cudaSetDevice(self.device), asked)
+        self._check(function, getattr(self.library, function)(*arguments), asked)
+
+    def capturing(self, function: str, *arguments: Any) -> None:
+        """Call `function` alone, as the end of a capture must be: the thread's device was set when it began."""
+        self._check_open()
+        self._check(function, getattr(self.library, function)(*arguments), 0)
+
+    def release(self, function: str, *arguments: Any) -> None:
+        """Call a function that gives something back: with a device that is lost, it is gone already."""
+        with suppress(DeviceLostError):
+            self(function, *arguments)
+
+    def _check_open(self) -> None:
         if self.lost:
             raise DeviceLostError(self.lost)
         if self.closed:
             raise DeviceError(f"GPU {self.device} is closed; open it again")
-        code = self.library.cudaSetDevice(self.device) or getattr(self.library, function)(*arguments)
+
+    def _check(self, function: str, code: int, asked: int) -> None:
         if code:
             # The code also stays behind as this thread's last error, where other libraries would take it for theirs.
             self.library.cudaGetLastError()
@@ -58,11 +74,6 @@ class Calls:
             if isinstance(error, DeviceLostError):
                 self.lost = str(error)
             raise error
-
-    def release(self, function: str, *arguments: Any) -> None:
-        """Call a function that gives something back: with a device that is lost, it is gone already."""
-        with suppress(DeviceLostError):
-            self(function, *arguments)
 
 
 class Resource:
@@ -96,6 +107,11 @@ class Resource:
         if address:
             self._calls.live.pop(id(self), None)
             self._calls.release(self.destroy, address)
+
+    def __del__(self) -> None:
+        # An encoder that is dropped instead of closed gives its memory back, as one on a CPU does.
+        with suppress(Exception):
+            self.close()
 
     def __enter__(self) -> Self:
         return self

@@ -124,7 +124,7 @@ def start_error(library: Any, function: str, code: int, environment: Mapping[str
         )
     else:
         hint = _AT_START.get(code, "see whether nvidia-smi works")
-    return DeviceError(f"no GPU can be opened: {function} returned {_in_words(library, code)}; {hint}")
+    return DeviceError(f"no GPU can be opened: {hint} ({function} returned {_in_words(library, code)})")
 
 
 def visible(environment: Mapping[str, str]) -> str:

@@ -148,6 +148,15 @@ class Cuda:
             resource.close()
         self._calls.closed = True
 
+    def reset(self) -> None:
+        """Close, and give this process's context back as well: hundreds of megabytes.
+
+        Only where nothing else in this process uses the GPU.
+        """
+        self.close()
+        self._calls.library.cudaSetDevice(self.device)
+        self._calls.library.cudaDeviceReset()
+
     def __enter__(self) -> Self:
         return self
 

@@ -23,6 +23,7 @@ ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "cudaGetLastError": (),
     "cudaGetDeviceCount": (_OUT,),
     "cudaSetDevice": (c_int,),
+    "cudaDeviceReset": (),
     "cudaDeviceGetAttribute": (_OUT, c_int, c_int),
     "cudaGetDeviceProperties": (_OUT, c_int),
     "cudaMemGetInfo": (_OUT, _OUT),

@@ -65,10 +65,10 @@ class Stream(Resource):
         except BaseException:
             # Its error is the one to report: the end of the capture fails because of it.
             with suppress(DeviceError):
-                self._calls("cudaStreamEndCapture", self.address, byref(graph))
+                self._calls.capturing("cudaStreamEndCapture", self.address, byref(graph))
                 self._calls.release("cudaGraphDestroy", graph.value)
             raise
-        self._calls("cudaStreamEndCapture", self.address, byref(graph))
+        self._calls.capturing("cudaStreamEndCapture", self.address, byref(graph))
         return CapturedGraph.instantiate(self._calls, graph.value or 0)
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DeviceMemoryError
 from .buckets import cut, fill, shape_of
 from .cuda_tensor import CudaTensor
 
@@ -100,7 +99,7 @@ class BucketMemory:
             for spec in (*self._inputs, *self._outputs):
                 most = max(_bytes(spec, shape_of(spec, sizes)) for sizes in largest)
                 buffers[spec.name] = self._cuda.buffer(most)
-        except DeviceMemoryError:
+        except BaseException:
             for buffer in buffers.values():
                 buffer.close()
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..errors import EngineError, OptionError
 
@@ -100,10 +100,18 @@ class Buckets:
         )
 
 
+@runtime_checkable
+class Bucketed(Protocol):
+    """An engine that runs in buckets."""
+
+    @property
+    def buckets(self) -> Buckets:
+        """Its shapes."""
+
+
 def rounded(engine: Engine, axis: str, size: int) -> int:
     """What `size` becomes on `engine`: itself, unless the engine has buckets."""
-    buckets: Buckets | None = getattr(engine, "buckets", None)
-    return size if buckets is None else buckets.round_up(axis, size)
+    return engine.buckets.round_up(axis, size) if isinstance(engine, Bucketed) else size
 
 
 def buckets_of(manifest: Manifest, graph: str, options: BucketOptions) -> Buckets:
@@ -169,16 +177,14 @@ def _visual_rows(manifest: Manifest) -> int:
 def _two_axes(rows: str, width: str, widths: tuple[int, ...], budget: int) -> Buckets:
     """Rows of a width, at most `budget` places in all or one row.
 
-    Two rungs of the width share a range, and one row has a range of its own, for latency: each range costs compiling
-    time, and its kernels are chosen for the shape that is padded least.
+    One row has ranges of its own, for latency, two rungs of the width in each: a range costs compiling time. Several
+    rows have a range for each width, so that its corner, which memory is set aside for, is no more than the budget.
     """
-    ranges = []
-    for least, most in zip(widths[::2], [*widths[1::2], widths[-1]], strict=False):
-        bounds = {width: (least, most, most)}
-        ranges.append(Range({rows: (1, 1, 1)} | bounds))
-        if budget // least > 1:
-            ranges.append(Range({rows: (2, max(2, budget // most), budget // least)} | bounds))
-    return Buckets({rows: _powers(1, max(1, budget // widths[0])), width: widths}, tuple(ranges))
+    pairs = zip(widths[::2], [*widths[1::2], widths[-1]], strict=False)
+    one = [Range({rows: (1, 1, 1), width: (least, most, most)}) for least, most in pairs]
+    several = [(size, budget // size) for size in widths if budget // size > 1]
+    many = [Range({rows: (2, most, most), width: (size, size, size)}) for size, most in several]
+    return Buckets({rows: _powers(1, max(1, budget // widths[0])), width: widths}, (*one, *many))
 
 
 def _powers(least: int, most: int) -> tuple[int, ...]:

@@ -9,8 +9,10 @@ CUDA that are fakes.
 from __future__ import annotations
 
 import re
+import shlex
 import threading
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..cuda import Cuda
@@ -25,13 +27,13 @@ from .buckets import buckets_of, shape_of, sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ..bundle import Bundle
     from ..cuda import Stream
     from ..tensorrt.plan import Context
+    from ..tensorrt.plans import Found, PlanCache, PlanKey
     from .base import Tensor
     from .buckets import Buckets
     from .cuda_tensor import CudaTensor
@@ -117,7 +119,7 @@ def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, An
     chosen = build_options(TrtOptions, options)
     cuda = Cuda.open(gpu_number(device))
     try:
-        plan = _load(bundle, graph, cuda, chosen)
+        plan = _Plans(bundle, cuda, chosen).load(graph)
         specs = _specs(bundle, graph, plan)
         buckets = buckets_of(bundle.manifest, graph, chosen)
         return TrtEngine(cuda, plan, specs, buckets, cuda_graphs=chosen.cuda_graphs)
@@ -126,21 +128,39 @@ def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, An
         raise
 
 
-def _load(bundle: Bundle, graph: str, cuda: Cuda, options: TrtOptions) -> Plan:
-    machine, cache = machine_of(cuda), cache_of(bundle, options)
-    key = key_of(bundle, graph, machine, options)
-    found = cache.find(key)
-    path = found.path or _compiled(bundle, graph, options, found.reason, key=key, machine=machine)
-    return Plan.load(path, cuda)
+@dataclass(frozen=True)
+class _Plans:
+    """The plans of a bundle on one GPU."""
 
+    bundle: Bundle
+    cuda: Cuda
+    options: TrtOptions
 
-def _compiled(bundle: Bundle, graph: str, options: TrtOptions, reason: str, **wanted: Any) -> Path:
-    check_compilable(bundle, wanted["machine"])
-    missing = f"no plan of the graph {graph} fits here: {reason}"
-    if not options.compile:
-        raise PlanError(f"{missing}; compile it: smartrt build {bundle.path}")
-    warnings.warn(f"{missing}; it is compiled now, which takes minutes, once", PlanWarning, stacklevel=5)
-    return build_plan(bundle, graph, cache_of(bundle, options), wanted["key"], lambda _: None)
+    def load(self, graph: str) -> Plan:
+        """The plan of one graph, once all graphs of the bundle have theirs: none is compiled beside loaded weights."""
+        machine, cache = machine_of(self.cuda), cache_of(self.bundle, self.options)
+        keys = {name: key_of(self.bundle, name, machine, self.options) for name in self.bundle.manifest.graphs}
+        ready = {}
+        for name, key in keys.items():
+            found = cache.find(key, hashed=False)
+            ready[name] = found if found.path else self._compile(cache, key, found.reason)
+        path, sha256 = ready[graph].path, ready[graph].sha256
+        assert path is not None  # noqa: S101  (it was found or compiled)
+        try:
+            return Plan.load(path, sha256, self.cuda)
+        except PlanError as error:
+            again = self._compile(cache, keys[graph], str(error), anew=True)
+            return Plan.load(path, again.sha256, self.cuda)
+
+    def _compile(self, cache: PlanCache, key: PlanKey, reason: str, *, anew: bool = False) -> Found:
+        check_compilable(self.bundle, key.machine)
+        missing = f"no plan of the graph {key.graph} fits here: {reason}"
+        if not self.options.compile:
+            remove = f"remove {cache.directory / key.name} and " if anew else ""
+            command = f"smartrt build {shlex.quote(str(self.bundle.path))} {self.options.as_flags()}".rstrip()
+            raise PlanError(f"{missing}; {remove}compile it: {command}")
+        warnings.warn(f"{missing}; it is compiled now, which takes minutes, once", PlanWarning, stacklevel=6)
+        return build_plan(self.bundle, cache, key, lambda _: None, device=self.cuda.device, anew=anew)
 
 
 def _specs(bundle: Bundle, graph: str, plan: Plan) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -17,9 +17,10 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bundle import sha256_of
 from ..engines.axes import axes_of
 from ..engines.buckets import buckets_of
-from ..errors import PlanError
+from ..errors import CorruptBundleError, PlanError
 from ..files import writing
 from ..machine.board import board_model, l4t_release
 from ..machine.choice import FIRST_FUSED_TENSORRT
@@ -27,7 +28,7 @@ from ..machine.reading import SensorError
 from ..machine.versions import at_least
 from .advice import MEMORY_ADVICE, is_memory_trouble
 from .library import load_tensorrt
-from .plans import Machine, PlanCache, PlanKey
+from .plans import Found, Machine, PlanCache, PlanKey
 from .request import CompileRequest, Profile
 
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ def cache_of(bundle: Bundle, options: TrtOptions) -> PlanCache:
     return PlanCache(path.with_name(path.name.removesuffix(".smartrt") + ".plans"))
 
 
-def check_compilable(bundle: Bundle, machine: Machine) -> None:
-    """Refuse what TensorRT cannot compile, before minutes are spent on it.
+def check_precision(bundle: Bundle) -> None:
+    """Refuse a precision that no TensorRT compiles.
 
     Raises:
-        PlanError: The precision or the dialect does not fit.
+        PlanError: Activations are rounded with scales that are found while it runs.
     """
     manifest = bundle.manifest
     if manifest.precision.activations == "dynamic":
@@ -79,6 +80,16 @@ def check_compilable(bundle: Bundle, machine: Machine) -> None:
             f"{bundle.path} is {manifest.precision.name}, which finds the scales of activations while it runs: "
             "TensorRT cannot. Export with --precision fp16, or with --compute fp16 and int8-static, w8 or int4"
         )
+
+
+def check_compilable(bundle: Bundle, machine: Machine) -> None:
+    """Refuse what this TensorRT cannot compile, before minutes are spent on it.
+
+    Raises:
+        PlanError: The precision or the dialect does not fit.
+    """
+    check_precision(bundle)
+    manifest = bundle.manifest
     if manifest.dialect == "fused" and not at_least(machine.tensorrt, FIRST_FUSED_TENSORRT):
         raise PlanError(
             f"{bundle.path} is in the dialect fused, which TensorRT takes from {FIRST_FUSED_TENSORRT} on; here is "
@@ -117,27 +128,33 @@ def profiles_of(buckets: Buckets, inputs: Axes) -> tuple[Profile, ...]:
     return tuple(profiles)
 
 
-def build_plan(bundle: Bundle, graph: str, cache: PlanCache, key: PlanKey, report: Report) -> Path:
+def build_plan(
+    bundle: Bundle, cache: PlanCache, key: PlanKey, report: Report, *, device: int = 0, anew: bool = False
+) -> Found:
     """The plan for `key`: the one in the cache, or one that is compiled now.
 
     Args:
         bundle: Where the graph is.
-        graph: Its name.
         cache: Where plans are kept.
         key: What is wanted.
         report: Called with each event of the compiler (`compile`); ``{"event": "found"}`` is a plan that was there.
+        device: The number of the GPU.
+        anew: Compile in any case: TensorRT does not take the one that is there.
 
     Raises:
+        CorruptBundleError: The graph's files are not those of the manifest.
         PlanError: The compiler refused the graph, ran out of memory or was killed.
     """
+    graph = key.graph
     with cache.held():
-        found = cache.find(key)
+        found = Found(None, "it is compiled anew") if anew else cache.find(key)
         if found.path is not None:
             report({"event": "found", "plan": str(found.path)})
-            return found.path
+            return found
         report({"event": "missing", "reason": found.reason})
 
         def compile_to(plan: Path) -> float:
+            _check_files(bundle, key)
             request = CompileRequest(
                 onnx=str(bundle.file(bundle.manifest.graphs[graph].path).resolve()),
                 plan=str(plan.resolve()),
@@ -146,10 +163,18 @@ def build_plan(bundle: Bundle, graph: str, cache: PlanCache, key: PlanKey, repor
                 workspace_bytes=key.workspace_bytes,
                 optimization_level=key.optimization_level,
                 tf32=key.tf32,
+                device=device,
             )
             return _compile(graph, request, report)
 
         return cache.add(key, compile_to)
+
+
+def _check_files(bundle: Bundle, key: PlanKey) -> None:
+    """What is compiled is what the key says, also where the bundle was opened without comparing hashes."""
+    for name, wanted in key.files.items():
+        if sha256_of(bundle.file(name)) != wanted:
+            raise CorruptBundleError(f"{bundle.file(name)} is not the file of the manifest: copy the bundle again")
 
 
 def _inputs(bundle: Bundle, graph: str) -> Axes:
@@ -165,8 +190,9 @@ def _compile(graph: str, request: CompileRequest, report: Report) -> float:
         log = Path(scratch) / "stderr"
         with log.open("wb") as errors:
             process = subprocess.Popen(  # noqa: S603  (our own module, by this interpreter)
-                [*_COMMAND, str(asked)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
-            )
+                [*_COMMAND, str(asked)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
+                cwd=scratch,  # python -m imports from the working directory: the user's may hold a tensorrt.py
+            )  # fmt: skip
         try:
             with process:
                 last = _follow(process.stdout or (), report)

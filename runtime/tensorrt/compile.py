@@ -34,6 +34,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cuda import Cuda
 from ..errors import InputError, MissingDependencyError, PlanError, SmartrtError, StorageError
 from ..files import replace_file
 from .advice import MEMORY_ADVICE, advice_on
@@ -73,6 +74,8 @@ def compile_plan(request: CompileRequest, events: Events) -> None:
     events.send("started", tensorrt=str(tensorrt.__version__))
     journal = Journal(events)
     logger, monitor = logger_of(tensorrt, journal), monitor_of(tensorrt, Progress(events))
+    if request.device:  # TensorRT compiles for the thread's device; without a GPU it can still compile for the first
+        Cuda.open(request.device).activate()
     with _calls(journal, "start"):
         builder = tensorrt.Builder(logger)
         network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))

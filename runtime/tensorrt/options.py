@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, fields
 
 from ..engines.buckets import BucketOptions
 from ..errors import OptionError
 from .request import MAX_LEVEL
+
+_FLAGS = {
+    "max_length": "--gpu-max-length",
+    "batch_tokens": "--token-budget",
+    "workspace_mb": "--workspace-mb",
+    "optimization_level": "--optimization-level",
+    "tf32": "--tf32",
+    "plans": "--plans",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,15 @@ class TrtOptions(BucketOptions):
         level = self.optimization_level
         if level is not None and (not isinstance(level, int) or not 0 <= level <= MAX_LEVEL):
             raise OptionError(f"optimization_level must be 0 to {MAX_LEVEL}, got {level!r}")
+
+    def as_flags(self) -> str:
+        """What `smartrt build` must be told to compile the same plan, such as ``--gpu-max-length 1024``."""
+        flags = []
+        for field in fields(self):
+            flag, value = _FLAGS.get(field.name), getattr(self, field.name)
+            if flag and value != field.default:
+                flags.append(flag if value is True else f"{flag} {shlex.quote(str(value))}")
+        return " ".join(flags)
 
     @property
     def workspace_bytes(self) -> int | None:

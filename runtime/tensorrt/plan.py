@@ -6,6 +6,7 @@ Contexts share the weights, and one block of memory for what lies between inputs
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import mmap
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,11 @@ class Plan:
         self._scratch: Buffer | None = None
 
     @classmethod
-    def load(cls, path: Path, cuda: Cuda) -> Plan:
-        """Load a plan, verified before: a plan is machine code.
+    def load(cls, path: Path, sha256: str, cuda: Cuda) -> Plan:
+        """Load a plan. It is machine code: the bytes that are loaded are those that are compared with `sha256`.
 
         Raises:
-            PlanError: TensorRT does not take it.
+            PlanError: It is not that file, it cannot be read, or TensorRT does not take it.
             DeviceMemoryError: The GPU has too little memory for its weights.
         """
         tensorrt = load_tensorrt()
@@ -54,8 +55,13 @@ class Plan:
         cuda.activate()
         runtime = tensorrt.Runtime(logger_of(tensorrt, journal))
         # Mapped, not read: a Jetson's GPU has the same memory, which would hold the weights twice.
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            engine = runtime.deserialize_cuda_engine(content)
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                if hashlib.sha256(content).hexdigest() != sha256:
+                    raise PlanError(f"{path} is not the file that was compiled")
+                engine = runtime.deserialize_cuda_engine(content)
+        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+            raise PlanError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
         if engine is None:
             raise _failed(journal, f"TensorRT cannot load the plan {path}", cuda)
         return cls(tensorrt, runtime, engine, journal, cuda)
@@ -92,10 +98,7 @@ class Plan:
             raise _failed(self._journal, "TensorRT made no execution context", self._cuda, heard)
         scratch = self._shared()
         context.set_device_memory(scratch.address, scratch.nbytes)
-        done = context.set_optimization_profile_async(profile, stream.address)
-        done = done and all(context.set_input_shape(name, tuple(shape)) for name, shape in shapes.items())
-        done = done and all(context.set_tensor_address(name, address) for name, address in addresses.items())
-        if not done or not _complete(context):
+        if not _prepared(context, profile, shapes, addresses, stream):
             raise _failed(self._journal, f"TensorRT does not take the shapes {dict(shapes)}", self._cuda, heard)
         stream.synchronize()  # the profile is set on the stream
         return Context(context, self._journal, self._cuda)
@@ -134,6 +137,7 @@ class Context:
             DeviceLostError: The GPU stopped answering.
             EngineError: TensorRT could not run the plan.
         """
+        self._cuda.activate()  # before the capture, inside which it may not be
         refused = None
         if record and self._runs and self._graph is None:
             try:
@@ -157,16 +161,20 @@ class Context:
 
     def _launch(self, stream: Stream) -> None:
         heard = len(self._journal.errors)
-        self._cuda.activate()
         if not self._context.execute_async_v3(stream.address):
             raise _failed(self._journal, "TensorRT could not run the plan", self._cuda, heard)
 
 
-def _complete(context: Any) -> bool:
-    """Whether the shapes of all tensors follow from those that were set."""
+def _prepared(
+    context: Any, profile: int, shapes: Mapping[str, Sequence[int]], addresses: Mapping[str, int], stream: Stream
+) -> bool:
+    """Whether TensorRT takes profile, shapes and addresses, and all other shapes follow from these."""
     try:
-        return not context.infer_shapes()
-    except RuntimeError:  # how the bindings tell that inputs contradict each other
+        context.set_optimization_profile_async(profile, stream.address)
+        done = all(context.set_input_shape(name, tuple(shape)) for name, shape in shapes.items())
+        done = done and all(context.set_tensor_address(name, address) for name, address in addresses.items())
+        return done and not context.infer_shapes()
+    except RuntimeError:  # how the bindings tell that a profile or the inputs cannot be
         return False
 
 

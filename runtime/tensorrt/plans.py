@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -25,12 +26,13 @@ from ..files import new_directory, writing
 from .request import Profile  # noqa: TC001  (strict_json reads the types when it runs)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 FORMAT_VERSION = 1
 PLAN_NAME = "plan.engine"
 _LOCK = "build.lock"
+_ROOT = 0
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,11 @@ class PlanManifest:
 
 @dataclass(frozen=True)
 class Found:
-    """What the cache holds for a key: the plan, or why there is none that may be loaded."""
+    """What the cache holds for a key: the plan and the hash it must have, or why there is none that may be loaded."""
 
     path: Path | None
     reason: str = ""
+    sha256: str = ""
 
 
 class PlanCache:
@@ -103,8 +106,13 @@ class PlanCache:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def find(self, key: PlanKey) -> Found:
-        """The plan for `key`, its hash compared; never raises for what lies there."""
+    def find(self, key: PlanKey, *, hashed: bool = True) -> Found:
+        """The plan for `key`; never raises for what lies there.
+
+        Args:
+            key: What is wanted.
+            hashed: Compare its content with its hash. Without, whoever loads it must (`Plan.load`).
+        """
         directory = self.directory / key.name
         plan = directory / PLAN_NAME
         if not directory.is_dir():
@@ -113,15 +121,17 @@ class PlanCache:
             manifest = strict_json.read(PlanManifest, directory / MANIFEST_NAME, FORMAT_VERSION, "plan")
             if manifest.key != key:
                 return Found(None, f"{directory} says it is for something else")
-            if plan.stat().st_size != manifest.bytes or sha256_of(plan) != manifest.sha256:
+            if problem := next(filter(None, map(_untrusted, (directory, plan))), None):
+                return Found(None, problem)
+            if plan.stat().st_size != manifest.bytes or (hashed and sha256_of(plan) != manifest.sha256):
                 return Found(None, f"{plan} is not the file that was compiled")
         except strict_json.StrictJsonError as error:
             return Found(None, f"{directory / MANIFEST_NAME}: {error}")
         except OSError as error:
             return Found(None, f"cannot read {error.filename}: {error.strerror}")
-        return Found(plan)
+        return Found(plan, sha256=manifest.sha256)
 
-    def add(self, key: PlanKey, compile_to: Callable[[Path], float]) -> Path:
+    def add(self, key: PlanKey, compile_to: Callable[[Path], float]) -> Found:
         """Compile a plan and note it; what lay there for `key` is removed first.
 
         Args:
@@ -132,21 +142,31 @@ class PlanCache:
             StorageError: The disk refuses.
         """
         directory = self.directory / key.name
-        if directory.exists():
-            with writing(directory):
-                shutil.rmtree(directory)
+        self.remove(directory)
         with new_directory(directory) as temporary:
             plan = temporary / PLAN_NAME
             seconds = compile_to(plan)
             manifest = PlanManifest(FORMAT_VERSION, key, plan.stat().st_size, sha256_of(plan), round(seconds, 3))
             (temporary / MANIFEST_NAME).write_text(strict_json.dumps(manifest), encoding="utf-8")
-        return directory / PLAN_NAME
+        with writing(directory):  # a umask that lets others write would let them run code here
+            directory.chmod(0o755)
+            (directory / PLAN_NAME).chmod(0o644)
+        return Found(directory / PLAN_NAME, sha256=manifest.sha256)
 
-    def others(self, keep: set[str]) -> list[Path]:
-        """Directories of plans whose names are not in `keep`."""
-        if not self.directory.is_dir():
-            return []
-        return sorted(path.parent for path in self.directory.glob(f"*/{PLAN_NAME}") if path.parent.name not in keep)
+    def remove(self, directory: Path) -> None:
+        """Remove the directory of a plan, if it is there.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        if directory.exists():
+            with writing(directory):
+                shutil.rmtree(directory)
+
+    def others(self, graphs: Iterable[str], keep: set[str]) -> list[Path]:
+        """Directories of plans of some graphs whose names are not in `keep`."""
+        found = [path for graph in graphs for path in self.directory.glob(f"{graph}-{'[0-9a-f]' * 16}")]
+        return sorted(path for path in found if path.name not in keep)
 
     def timing_cache(self, machine: Machine) -> Path:
         """Where the measured times of kernels lie for this machine."""
@@ -178,6 +198,14 @@ class PlanCache:
                 differs.remove("machine")
             return f"the plan in {path.parent} was compiled for another {', '.join(differs)}"
         return f"there is none in {self.directory}"
+
+
+def _untrusted(path: Path) -> str:
+    """Why what lies there may be somebody else's code; empty if it is this user's or root's alone."""
+    about = path.stat()
+    if about.st_uid not in (_ROOT, os.geteuid()):
+        return f"{path} belongs to another user (uid {about.st_uid})"
+    return f"others may write {path}" if about.st_mode & 0o022 else ""
 
 
 def _digest(data: object) -> str:

@@ -50,6 +50,7 @@ class CompileRequest:
         workspace_bytes: Most memory that one layer's kernel may use for itself; None for all there is.
         optimization_level: 0 compiles fast, 5 searches longest; None for TensorRT's default.
         tf32: Whether float32 products may be rounded to TF32's ten bits of mantissa.
+        device: The number of the GPU that it is compiled on and for.
     """
 
     onnx: str
@@ -59,6 +60,7 @@ class CompileRequest:
     workspace_bytes: int | None = None
     optimization_level: int | None = None
     tf32: bool = False
+    device: int = 0
 
     @classmethod
     def read(cls, path: Path) -> CompileRequest:
