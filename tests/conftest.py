@@ -6,7 +6,7 @@ import ctypes
 import functools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -79,14 +79,25 @@ def _read_library(root: Path | None = None) -> list[Record]:
 
 
 @pytest.fixture(scope="session")
-def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Qwen3-VL-Embedding, exported here with PyTorch: a bundle that takes images. Read only."""
-    from smartrt.export.pipeline import export
-    from tiny_qwen_vl import build
+def exported_preset(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """Checkpoint and bundle of a tiny Qwen-VL by its preset, exported once with PyTorch. Read only."""
 
-    directory = tmp_path_factory.mktemp("page")
-    checkpoint = build("qwen3-vl-embedding", directory / "checkpoint")
-    return export(str(checkpoint), directory / "page.smartrt", preset="qwen3-vl-embedding").path
+    @functools.cache
+    def exported(preset: str) -> tuple[Path, Path]:
+        from smartrt.export.pipeline import export
+        from tiny_qwen_vl import build
+
+        directory = tmp_path_factory.mktemp(preset)
+        checkpoint = build(preset, directory / "checkpoint")
+        return checkpoint, export(str(checkpoint), directory / "page.smartrt", preset=preset).path
+
+    return exported
+
+
+@pytest.fixture(scope="session")
+def page_path(exported_preset: Callable[[str], tuple[Path, Path]]) -> Path:
+    """A tiny Qwen3-VL-Embedding: a bundle that takes images. Read only."""
+    return exported_preset("qwen3-vl-embedding")[1]
 
 
 @pytest.fixture(scope="session", params=["ort", "fake"])

@@ -158,6 +158,7 @@ def test_without_the_library_nothing_is_started(monkeypatch):
     assert result["crashed"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", CRASHES.values(), ids=CRASHES)
 def test_a_library_that_crashes_is_listed_and_the_others_are_measured(install, content):
     install(content)
@@ -167,6 +168,7 @@ def test_a_library_that_crashes_is_listed_and_the_others_are_measured(install, c
     assert len(result["contenders"][OURS]["samples"]) == 1
 
 
+@pytest.mark.slow
 def test_what_it_did_before_it_crashed_is_kept(install):
     install(LATER)
     result = measure("tiny", 1, 4)
@@ -195,6 +197,7 @@ def test_a_crash_between_two_calls_is_one_too(install, started):
     other.close()
 
 
+@pytest.mark.slow
 def test_the_command_says_that_it_crashed(capsys, install):
     install(CRASHES["at the first call"])
     flags = ("--cases", "tiny", "--threads", "1", "--rounds", "1")

@@ -53,6 +53,7 @@ def test_a_shape_is_batch_and_tokens():
     assert precision.parse_shape("32x128") == (32, 128)
 
 
+@pytest.mark.slow
 def test_size_speed_and_loss_of_every_bundle(capsys, made, answers):
     finished = call(
         capsys, "bench", "precision", made / "fp32.smartrt", made / "w8.smartrt", "--source", made / "bert",
@@ -72,6 +73,7 @@ def test_size_speed_and_loss_of_every_bundle(capsys, made, answers):
     assert set(entry["losses"]) == {"pooled", "late", "hybrid"}
 
 
+@pytest.mark.slow
 def test_the_table_says_what_was_measured(made):
     described = [precision.describe_bundle(Bundle.open(made / f"{name}.smartrt")) for name in ("fp32", "w8")]
     header, *rows = precision.rows(described, {}, SPEEDS)
@@ -81,6 +83,7 @@ def test_the_table_says_what_was_measured(made):
     assert rows[3][1] == ""
 
 
+@pytest.mark.slow
 def test_a_measuring_process_that_dies_is_an_error(made):
     with pytest.raises(EngineError, match="measuring the speed failed"):
         precision.measure_speed(str(made / "nowhere"), [made / "fp32.smartrt"], [(1, 4)], 1)

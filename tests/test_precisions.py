@@ -125,6 +125,7 @@ def test_two_exports_have_one_identity(bert, precision, tmp_path):
     assert bundles[0].manifest.files == bundles[1].manifest.files
 
 
+@pytest.mark.slow
 def test_other_types_and_other_calibration_are_other_identities(bert, tmp_path):
     more = write_items(tmp_path / "items.jsonl", characters=301)
     bundles = [

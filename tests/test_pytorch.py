@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,17 @@ QUICK = ("bert", "qwen3-vl-embedding", "gme")  # both ways of pooling, both ways
         for name in (*TEXT, *tiny_qwen_vl.PRESET_NAMES)
     ],
 )
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Bundle]:
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, exported_preset: Callable[..., Any]
+) -> tuple[str, Path, Bundle]:
     """Family or preset, checkpoint, bundle."""
-    name, directory = request.param, tmp_path_factory.mktemp(request.param)
+    name = request.param
     if name in TEXT:
+        directory = tmp_path_factory.mktemp(name)
         checkpoint = tiny_checkpoints.build(name, directory / "checkpoint")
         return name, checkpoint, pipeline.export(str(checkpoint), directory / "tiny.smartrt")
-    checkpoint = tiny_qwen_vl.build(name, directory / "checkpoint")
-    return name, checkpoint, pipeline.export(str(checkpoint), directory / "tiny.smartrt", preset=name)
+    checkpoint, bundle = exported_preset(name)
+    return name, checkpoint, Bundle.open(bundle)
 
 
 def items_of(name: str) -> dict[str, list[Any]]:

@@ -29,18 +29,15 @@ from smartrt.models.qwen_vl.presets import PRESETS
 from support import edit_json, message_of, set_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module", params=tiny_qwen_vl.PRESET_NAMES)
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
+def exported(request: pytest.FixtureRequest, exported_preset: Callable[..., Any]) -> tuple[str, Path, Path]:
     """Preset, checkpoint and bundle."""
-    directory = tmp_path_factory.mktemp(request.param)
-    checkpoint = tiny_qwen_vl.build(request.param, directory / "checkpoint")
-    bundle = pipeline.export(str(checkpoint), directory / "page.smartrt", preset=request.param)
-    return request.param, checkpoint, bundle.path
+    return request.param, *exported_preset(request.param)
 
 
 @pytest.fixture
@@ -334,6 +331,7 @@ def test_options_of_another_family_are_refused(checkpoint: Path, tmp_path: Path)
     refused(checkpoint, tmp_path, ExportError, "max pixels 100", max_pixels=100, preset="qwen3-vl-embedding")
 
 
+@pytest.mark.slow
 def test_states_read_before_the_final_norm_are_caught(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +354,7 @@ def test_pixels_normalised_wrongly_are_caught(
     refused(checkpoint, tmp_path, ParityError, "differ from PyTorch", "vision", preset="qwen3-vl-embedding")
 
 
+@pytest.mark.slow
 def test_a_template_that_is_not_the_checkpoints_is_caught(damaged: Path, tmp_path: Path) -> None:
     template = damaged / "chat_template.jinja"
     template.write_text(template.read_text().replace("message.role + '\\n'", "message.role + ':\\n'"))

@@ -173,6 +173,7 @@ def test_an_item_without_a_token_has_its_pooled_vector_of_the_last_layer(exporte
     np.testing.assert_allclose(np.linalg.norm(found.tokens[0]), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_asking_for_the_last_layer_is_asking_for_nothing(exported, tmp_path):
     assert pipeline.export(exported.checkpoint, tmp_path / "x.smartrt", layer=DEPTH).identity == exported.plain.identity
 
@@ -264,6 +265,7 @@ def test_the_head_gets_its_layers_in_order_and_hidden_states_are_kept_only_for_e
     assert backbone.asked == [asks]
 
 
+@pytest.mark.slow
 def test_the_command_line_exports_a_layer(capsys, exported, tmp_path):
     bundle = tmp_path / "x.smartrt"
     finished = call(capsys, "export", exported.checkpoint, "--layer", EARLY, "-o", bundle, "--json")
