@@ -190,5 +190,9 @@ prepare() {
 
 [ "${BASH_SOURCE[0]}" = "$0" ] || return 0 # read by tests/test_aarch64_gate.py
 check_tools
+if [ "${1:-}" = --check ]; then # whether this machine can: says why not, and exits with 1
+    mirror >/dev/null
+    exit 0
+fi
 prepare
 [ $# = 0 ] || exec "$here/python" "$@"
