@@ -19,6 +19,11 @@ from smartrt.jsonl import Record
 # PyTorch's threads wait for each other by spinning: on a busy machine tiny models take several times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What the shell sets for smartrt itself is not what a test means; what it sets for the tests stays.
+for _name in [name for name in os.environ if name.startswith("SMARTRT_")]:
+    if not _name.startswith(("SMARTRT_TEST_", "SMARTRT_AARCH64", "SMARTRT_TENSORRT")):
+        del os.environ[_name]
+
 # The same examples every time, however slow the machine: a red run means a change, not bad luck.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")

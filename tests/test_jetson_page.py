@@ -1,41 +1,76 @@
-"""docs/jetson.md: its commands exist, its way from a bundle to a hit runs on fakes, its messages are the code's."""
+"""Pages on GPUs: their commands exist, jetson.md's way from a bundle to a hit runs on fakes, its messages are ours."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import functools
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gpu_machine
 from commandline import call, write_corpus
+from smartrt.benchmarks.latency.ways import Way
 from smartrt.cli.main import COMMANDS, _parser_of
+from smartrt.engines.trt import TrtOptions
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "jetson.md").read_text(encoding="utf-8")
 CONSOLES = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 TEXTS = ("sort a list by key", "open a file for reading", "copy a list")
 
-SHOWN = [line for block in CONSOLES for line in block.splitlines() if line.startswith("smartrt ")]
-SHOWN += re.findall(r"`(smartrt (?:export|bench) [^`]*)`", PAGE)
+
+def _shown(path: str, inline: str = "$^") -> list[Any]:
+    """The commands in a page's console blocks, and those in its sentences that match `inline`."""
+    page = (ROOT / path).read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"```console\n(.*?)```", page, re.DOTALL))
+    lines = re.findall(r"^(?:\S+/bin/)?(smartrt .*)$", blocks, re.MULTILINE) + re.findall(inline, page)
+    return [pytest.param(line, id=f"{path}: {line}") for line in lines]
 
 
-@pytest.mark.parametrize("line", SHOWN)
-def test_every_command_on_the_page_is_one_that_smartrt_takes(line: str) -> None:
-    name, *arguments = shlex.split(line, comments=True)[1:]
+JETSON = _shown("docs/jetson.md", r"`(smartrt (?:export|bench) [^`]*)`")
+ENGINES = _shown("docs/engines.md", r"`(smartrt bench gpu [^`]*)`")
+
+
+@pytest.mark.parametrize("line", [*JETSON, *ENGINES, *_shown("README.md")])
+def test_every_command_on_the_pages_is_one_that_smartrt_takes(line: str) -> None:
+    _parse(line)
+
+
+@pytest.mark.parametrize("wrong", [
+    "smartrt build x.smartrt --gpu-length 8",
+    "smartrt bench latency x.smartrt --gpu-max-length 1024",
+    "smartrt search docs.index 'a question' --engine trt",
+    "smartrt bench checkpoint 2b -o random-2b",
+    "smartrt bench latency x.smartrt --runs trt@cuda,gpu_max_length=1024",
+])  # fmt: skip
+def test_a_command_that_smartrt_does_not_take_would_be_seen(wrong: str) -> None:
+    with pytest.raises((SystemExit, AssertionError)):
+        _parse(wrong)
+
+
+def test_the_commands_of_every_page_were_found() -> None:
+    assert len(JETSON) > 10
+    assert len(ENGINES) > 6
+
+
+def _parse(line: str) -> None:
+    """Parse a command; a search must have a bundle, an index and a query, a way to run options that there are."""
+    name, *arguments = shlex.split(line.partition(" > ")[0], comments=True)[1:]
     assert name in COMMANDS
     parser = _parser_of(name)
-    parse = parser.parse_args if _has_actions(parser) else parser.parse_intermixed_args
-    parse(arguments)
-
-
-def test_a_flag_that_does_not_exist_would_be_seen() -> None:
-    with pytest.raises(SystemExit):
-        _parser_of("build").parse_args(["x.smartrt", "--gpu-length", "8"])
+    args = (parser.parse_args if _has_actions(parser) else parser.parse_intermixed_args)(arguments)
+    if name == "search":
+        assert args.query
+        assert args.bundle.endswith(".smartrt")
+    known = {field.name for field in dataclasses.fields(TrtOptions)} | {"token_budget"}
+    for way in getattr(args, "runs", None) or ():
+        assert set(Way.parse(way).options) <= known
 
 
 def test_flags_in_sentences_and_tables_exist_too() -> None:
@@ -60,7 +95,11 @@ def test_the_small_model_goes_from_bundle_to_hits_as_shown(monkeypatch, tmp_path
     monkeypatch.chdir(tmp_path)
     (block,) = [block for block in CONSOLES if "-o docs.index" in block]
     for line in block.splitlines():
-        finished = call(capsys, *shlex.split(line, comments=True)[1:])
+        program, *arguments = shlex.split(line, comments=True)
+        if program == "export":
+            monkeypatch.setenv(*arguments[0].split("="))
+            continue
+        finished = call(capsys, *arguments)
         assert finished.code == 0, finished
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     capsys.readouterr()

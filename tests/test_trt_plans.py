@@ -53,11 +53,11 @@ def other(name: str, value: object) -> PlanKey:
 
 OTHERS = {
     "graph": (other("graph", "vision"), "there is none"),
-    "weights": (other("files", {"encoder.onnx": "1" * 64}), "another files"),
-    "profiles": (other("profiles", (Profile({"x": ((1, 1), (2, 4), (4, 9))}),)), "another profiles"),
-    "workspace": (other("workspace_bytes", 1 << 20), "another workspace_bytes"),
-    "level": (other("optimization_level", 5), "another optimization_level"),
-    "tf32": (other("tf32", True), "another tf32"),
+    "weights": (other("files", {"encoder.onnx": "1" * 64}), "other graph or weights"),
+    "profiles": (other("profiles", (Profile({"x": ((1, 1), (2, 4), (4, 9))}),)), "other shapes (--gpu-max-length"),
+    "workspace": (other("workspace_bytes", 1 << 20), "other --workspace-mb"),
+    "level": (other("optimization_level", 5), "other --optimization-level"),
+    "tf32": (other("tf32", True), "other --tf32"),
     "version": (other("machine", dataclasses.replace(MACHINE, tensorrt="10.16.2")), "tensorrt '10.3.0' instead of"),
     "GPU": (other("machine", dataclasses.replace(MACHINE, gpu="Thor", capability="11.0")), "gpu 'Orin' instead"),
     "platform": (other("machine", dataclasses.replace(MACHINE, platform="Linux aarch64, L4T 39.2")), "L4T 36.4.3"),

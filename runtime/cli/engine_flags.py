@@ -80,7 +80,7 @@ def given_options(args: argparse.Namespace, engine: str | None = None) -> dict[s
         if flag.concerns(place):
             found[flag.option] = value
         elif f"SMARTRT_{name.upper()}" not in os.environ:
-            dashed = name.replace("_", "-")
+            dashed = ("no-" if value is False else "") + name.replace("_", "-")
             raise OptionError(f"--{dashed} is for {flag.said}; here is {_described(place)}")
     return found
 

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 PLAN_NAME = "plan.engine"
 _LOCK = "build.lock"
+_WORDS = {
+    "files": "graph or weights",
+    "profiles": "shapes (--gpu-max-length, --token-budget)",
+    "workspace_bytes": "--workspace-mb",
+    "optimization_level": "--optimization-level",
+    "tf32": "--tf32",
+}
 _ROOT = 0
 
 
@@ -189,14 +196,14 @@ class PlanCache:
                 other = strict_json.read(PlanManifest, path, FORMAT_VERSION, "plan").key
             except (OSError, strict_json.StrictJsonError):
                 continue
-            differs = [name for name, value in asdict(key).items() if asdict(other)[name] != value]
+            differs = [_WORDS.get(name, name) for name, value in asdict(key).items() if asdict(other)[name] != value]
             if other.machine != key.machine:
                 there, here = asdict(other.machine), asdict(key.machine)
                 differs += [
                     f"{name} {there[name]!r} instead of {here[name]!r}" for name in there if there[name] != here[name]
                 ]
                 differs.remove("machine")
-            return f"the plan in {path.parent} was compiled for another {', '.join(differs)}"
+            return f"the plan in {path.parent} was compiled for other {', '.join(differs)}"
         return f"there is none in {self.directory}"
 
 
