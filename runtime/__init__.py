@@ -14,7 +14,15 @@ graphs on an `engines` module, `encoder` returns `types.Embeddings`; `maxsim` an
 from . import errors
 from .bundle import Bundle
 from .encoder import Encoder
-from .errors import GraphCaptureWarning, PlanWarning, SaturationWarning, SmartrtError, TruncationWarning
+from .errors import (
+    DeviceWarning,
+    GraphCaptureWarning,
+    PlacementWarning,
+    PlanWarning,
+    SaturationWarning,
+    SmartrtError,
+    TruncationWarning,
+)
 from .fusion import Weights, score
 from .images.limits import ImageLimits
 from .index import Hit, Index, IndexOptions
@@ -25,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bundle",
+    "DeviceWarning",
     "Embeddings",
     "Encoder",
     "GraphCaptureWarning",
@@ -32,6 +41,7 @@ __all__ = [
     "ImageLimits",
     "Index",
     "IndexOptions",
+    "PlacementWarning",
     "PlanWarning",
     "SaturationWarning",
     "SmartrtError",

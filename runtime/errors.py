@@ -25,7 +25,9 @@ line and exits with 2. Anything else that escapes is a bug of smartrt, and keeps
 
 Truncation is not an error but never silent: it is a :class:`TruncationWarning`. So is an old processor that cannot
 add 8-bit products exactly: a :class:`SaturationWarning`. A plan that has to be compiled first is a
-:class:`PlanWarning`, launches that cannot be recorded a :class:`GraphCaptureWarning`.
+:class:`PlanWarning`, launches that cannot be recorded a :class:`GraphCaptureWarning`. A :class:`PlacementWarning` is an
+engine that does not tell what it runs on the CPU, a :class:`DeviceWarning` a device that failed where another one could
+take its place.
 """
 
 from __future__ import annotations
@@ -113,6 +115,14 @@ class PlanWarning(UserWarning):
 
 class GraphCaptureWarning(UserWarning):
     """The launches of a graph are not replayed as one: results are the same, latency is higher."""
+
+
+class PlacementWarning(UserWarning):
+    """Part of a model may run on the CPU, though a GPU was asked for: this engine does not tell."""
+
+
+class DeviceWarning(UserWarning):
+    """A device that was to be used where it is faster failed, and another one does its work: results are the same."""
 
 
 class TruncationWarning(UserWarning):

@@ -176,7 +176,7 @@ class Stages:
     def _late_of(self, queries: TokenStates, stored: StoredTokens, chosen: Int64 | None = None) -> Float32:
         """``[queries, documents]`` late scores in float32, computed where the options say."""
         device = self.options.device
-        scorer = late_of if device == "cpu" else late_on(device, stored.storage)
+        scorer = late_of if device == "cpu" else late_on(device, stored.storage, stored.dim)
         return scorer(queries, stored, chosen, threads=self.threads)
 
     def _exact_terms(self, row: int, position: int) -> tuple[float, float]:

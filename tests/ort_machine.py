@@ -42,6 +42,7 @@ class FakeOrt:
     RunOptions = onnxruntime.RunOptions
     GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
     __file__ = "/nowhere/onnxruntime/__init__.py"
+    __version__ = onnxruntime.__version__
 
     def __init__(self, gpu: FakeCudart) -> None:
         self.gpu = gpu

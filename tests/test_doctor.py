@@ -137,7 +137,7 @@ def test_dynamic_int8_is_for_processors_that_add_it_exactly(tmp_path, tiny_copy)
     assert met(tiny_copy, machines.server(tmp_path / "a"))["precision"] is True
     assert met(tiny_copy, machines.server(tmp_path / "b", saturates=lambda: True))["precision"] is False
     assert met(tiny_copy, machines.orin_nano(tmp_path / "c"))["precision"] is False
-    assert met(tiny_copy, machines.h100(tmp_path / "d"))["precision"] is None
+    assert met(tiny_copy, machines.h100(tmp_path / "d"))["precision"] is False
 
 
 def test_a_fused_bundle_needs_a_new_engine(tmp_path, tiny_copy):

@@ -110,6 +110,7 @@ class Recorder:
 
     def __init__(self, storage, bits=23):
         self.engine, self.bits, self.fed, self.running = graph(storage)._engine, bits, [], 0
+        self.inputs = self.engine.inputs
 
     def run(self, feeds):
         self.running += 1

@@ -17,6 +17,7 @@ from smartrt import Index, stages
 from smartrt.errors import DeviceError, DeviceMemoryError, MissingDependencyError, OptionError
 from smartrt.fusion import Weights
 from smartrt.index.recall import measure_recall, sampled_documents
+from smartrt.scoring import device
 from smartrt.scoring.choice import Quicker
 from smartrt.scoring.device import DeviceScorer, late_on
 from smartrt.scoring.storage import DTYPES, store
@@ -36,18 +37,16 @@ def graph_here(storage):
 
 
 @pytest.fixture
-def fresh():
+def fresh(monkeypatch):
     """No scorer is remembered, before the test and after it."""
-    late_on.cache_clear()
-    yield
-    late_on.cache_clear()
+    monkeypatch.setattr(device, "_SCORERS", device._Scorers())
 
 
 @pytest.fixture
 def elsewhere(monkeypatch):
     """Stages that find the graph on the CPU under the name of every device, and the devices they asked for."""
     asked = []
-    monkeypatch.setattr(stages, "late_on", lambda name, storage: asked.append(name) or graph_here(storage))
+    monkeypatch.setattr(stages, "late_on", lambda name, storage, *_: asked.append(name) or graph_here(storage))
     return asked
 
 
@@ -75,7 +74,7 @@ def test_the_answer_is_that_of_the_cpu(
     if storage not in ("int16", "int8") or candidates != "all":
         rough = "auto"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "late_on", lambda _, storage: graph_here(storage))
+        patch.setattr(stages, "late_on", lambda _, storage, *__: graph_here(storage))
         here, there = (
             search(
                 queries, parts, k=k, weights=Weights(*weights), options=SearchOptions(candidates, "sum", 1, rough, on)

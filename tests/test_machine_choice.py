@@ -9,13 +9,11 @@ import pytest
 import machines
 from machines import GIB
 from smartrt.machine.advice import advise
-from smartrt.machine.choice import FIRST_FUSED_TENSORRT, aim, choose
+from smartrt.machine.choice import aim, choose
 from smartrt.machine.cuda_binary import GpuCode
 from smartrt.machine.libraries import SHARED, CudaDevice
 from smartrt.machine.readiness import ways
 from smartrt.machine.survey import survey
-from smartrt.machine.versions import numbers
-from smartrt.tensorrt.build import FIRST_FUSED
 
 TABLE = {
     "server": ("ort", "cpu", "portable", "int8"),
@@ -46,10 +44,6 @@ def test_every_kind_of_machine_has_its_choice(tmp_path, name, wanted):
     assert len(choice.reasons) >= 3
     assert choice.measured is (name == "server")
     assert ("not yet run on a GPU" in choice.reasons) is (choice.device == "cuda")
-
-
-def test_the_first_tensorrt_of_the_fused_dialect_is_the_one_that_compiles_it():
-    assert numbers(FIRST_FUSED_TENSORRT) == FIRST_FUSED
 
 
 def test_the_dialect_follows_the_version_of_the_engine(tmp_path):
@@ -83,10 +77,11 @@ def test_the_wheel_for_arm_servers_is_refused_on_a_jetson(tmp_path):
     assert "jp6/cu126" in " ".join(step.why for step in advise(machine))
 
 
-def test_a_build_for_this_jetson_is_taken(tmp_path):
-    right = machines.onnx_runtime("1.23.0", cuda=True, packages=("onnxruntime-gpu",), code=GpuCode((87,), ()))
+@pytest.mark.parametrize(("version", "dialect"), [("1.23.2", "portable"), ("1.24.4", "portable"), ("1.25.0", "fused")])
+def test_a_build_for_this_jetson_is_taken_with_the_dialect_that_it_has_cuda_kernels_for(tmp_path, version, dialect):
+    right = machines.onnx_runtime(version, cuda=True, packages=("onnxruntime-gpu",), code=GpuCode((87,), ()))
     machine = look(tmp_path, "orin nano", onnx_runtime=right, engines=("ort",))
-    assert (choose(machine).engine, choose(machine).device, choose(machine).dialect) == ("ort", "cuda", "fused")
+    assert (choose(machine).engine, choose(machine).device, choose(machine).dialect) == ("ort", "cuda", dialect)
 
 
 def loaded(*names, cuda="ready", device=True):

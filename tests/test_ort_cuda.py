@@ -21,6 +21,7 @@ from smartrt.errors import DeviceError, OptionError
 from support import message_of
 
 GPU = pytest.mark.usefixtures("machine")
+ARENA = {"arena_extend_strategy": "kSameAsRequested"}
 NEEDED = ("libcublasLt.so.13", "libcudart.so.13", "libcuda.so.1", "libc.so.6")
 
 
@@ -79,6 +80,11 @@ def test_the_way_to_get_libraries_is_the_machines(machine, tmp_path, processor, 
     with pytest.raises(DeviceError) as caught:
         provider(machine, tmp_path, Loader("libcudart.so.13"), processor=processor).check_libraries("cuda")
     assert "driver" not in message_of(caught.value, remedy)
+
+
+def test_the_processor_is_asked_when_it_is_needed(machine, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert CudaProvider(machine).processor == "aarch64"
 
 
 def test_without_a_driver_nobody_is_told_to_install_libraries(machine, tmp_path):
@@ -140,7 +146,7 @@ def test_kernels_for_other_gpus_are_a_device_error_that_names_both(machine, tmp_
     orin = {"capability": (8, 7), "integrated": True, "processor": "aarch64"}
     wheel = provider(machine, tmp_path, Loader(), sms=(89, 90, 120, 121), **orin)
     with pytest.raises(DeviceError) as caught:
-        wheel.open(tiny_path, "cuda", 0, onnxruntime.SessionOptions(), OrtOptions(), None)
+        wheel.open(tiny_path, "cuda", onnxruntime.SessionOptions(), OrtOptions())
     message_of(caught.value, "SM 8.9, 9.0, 12.0, 12.1", "Fake Orin has SM 8.7", "JetPack")
     assert machine.asked == []
 
@@ -148,7 +154,7 @@ def test_kernels_for_other_gpus_are_a_device_error_that_names_both(machine, tmp_
 @pytest.mark.parametrize("sms", [(75, 87), ()], ids=["has kernels for it", "cannot be read"])
 def test_a_build_that_may_fit_is_tried(machine, tmp_path, tiny_path, sms):
     wheel = provider(machine, tmp_path, Loader(), sms=sms, capability=(8, 7), integrated=True)
-    wheel.open(tiny_path / "encoder.onnx", "cuda", 0, onnxruntime.SessionOptions(), OrtOptions(), None)
+    wheel.open(tiny_path / "encoder.onnx", "cuda", onnxruntime.SessionOptions(), OrtOptions())
     assert len(machine.asked) == 1
 
 
@@ -171,38 +177,6 @@ def test_a_session_that_fell_back_to_the_cpu_is_a_device_error(machine, bundle, 
     assert machine.gpu.live == {}
 
 
-@pytest.mark.parametrize("operator", ["MatMul", "DynamicQuantizeLinear", "GroupQueryAttention"])
-def test_a_models_arithmetic_on_the_cpu_is_an_error_unless_it_is_asked_for(machine, bundle, operator):
-    machine.on_cpu = ["Shape", operator, operator]
-    with pytest.raises(DeviceError) as caught:
-        open_engine(bundle, "encoder", device="cuda")
-    assert "Shape" not in message_of(caught.value, f"{operator} (2)", "mixed=True")
-    engine = open_engine(bundle, "encoder", device="cuda", mixed=True)
-    assert engine.on_cpu == {operator: 2, "Shape": 1}
-
-
-def test_arithmetic_on_shapes_may_run_on_the_cpu_and_can_be_seen(machine, bundle):
-    machine.on_cpu = ["Shape", "Gather", "Shape"]
-    assert open_engine(bundle, "encoder", device="cuda").on_cpu == {"Shape": 2, "Gather": 1}
-
-
-@GPU
-def test_an_onnx_runtime_that_does_not_say_what_runs_where_is_unknown_and_no_error(bundle, monkeypatch):
-    monkeypatch.delattr(ort_machine.FakeSession, "get_provider_graph_assignment_info")
-    assert open_engine(bundle, "encoder", device="cuda").on_cpu is None
-
-
-def test_the_real_onnx_runtime_says_where_operators_run(tiny_path):
-    settings = onnxruntime.SessionOptions()
-    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    session = onnxruntime.InferenceSession(str(tiny_path / "encoder.onnx"), settings, providers=[CPU])
-    if not hasattr(session, "get_provider_graph_assignment_info"):
-        pytest.skip("this ONNX Runtime is older")
-    parts = session.get_provider_graph_assignment_info()
-    assert {part.ep_name for part in parts} == {CPU}
-    assert "MatMul" in {node.op_type for part in parts for node in part.get_nodes()}
-
-
 # What the provider is told.
 
 
@@ -210,7 +184,7 @@ def test_the_real_onnx_runtime_says_where_operators_run(tiny_path):
 def test_only_cuda_is_asked_for_on_the_gpu_of_that_number(monkeypatch, bundle, device, number):
     machine = ort_machine.install(monkeypatch, devices=3)
     open_engine(bundle, "encoder", device=device)
-    assert machine.asked == [[(CUDA, {"device_id": number, "use_tf32": "0"})]]
+    assert machine.asked == [[(CUDA, {"device_id": number, "use_tf32": "0"} | ARENA)]]
 
 
 def test_only_the_cpu_is_asked_for_on_the_cpu(machine, bundle):
@@ -223,18 +197,15 @@ def test_only_the_cpu_is_asked_for_on_the_cpu(machine, bundle):
     [
         ({}, {"use_tf32": "0"}),
         ({"tf32": True}, {"use_tf32": "1"}),
-        (
-            {"gpu_memory_mb": 300},
-            {"use_tf32": "0", "gpu_mem_limit": "314572800", "arena_extend_strategy": "kSameAsRequested"},
-        ),
+        ({"gpu_memory_mb": 300}, {"use_tf32": "0", "gpu_mem_limit": "314572800"}),
         ({"cuda_graphs": True}, {"use_tf32": "0", "enable_cuda_graph": "1"}),
     ],
     ids=str,
 )
 def test_options_reach_the_provider(machine, bundle, options, told):
     open_engine(bundle, "encoder", device="cuda", **options)
-    assert machine.asked == [[(CUDA, {"device_id": "0"} | told)]]
-    assert provider_options(OrtOptions(**options), 1) == {"device_id": "1"} | told
+    assert machine.asked == [[(CUDA, {"device_id": "0"} | told | ARENA)]]
+    assert provider_options(OrtOptions(**options), 1) == {"device_id": "1"} | told | ARENA
 
 
 @pytest.mark.parametrize(

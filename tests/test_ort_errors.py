@@ -46,10 +46,28 @@ _ERRORS = {
 
 @pytest.mark.parametrize(("text", "kind", "mention"), _ERRORS.values(), ids=_ERRORS)
 def test_an_error_of_the_device_is_known_by_what_onnx_runtime_says(text, kind, mention):
-    error = run_error(RuntimeError(f"[ONNXRuntimeError] : 1 : FAIL :\n{text}"), "cuda:1")
+    error = run_error(RuntimeError(f"[ONNXRuntimeError] : 1 : FAIL :\n{text}"), "cuda:1", records=True)
     assert type(error) is kind
     assert "secret" not in message_of(error, mention, *(() if kind is EngineError else ("cuda",)))
     assert type(run_error(RuntimeError(text), "cpu")) is EngineError
+
+
+LEGACY = f"CUDA failure 906: operation would make the legacy stream depend on a capturing blocking stream{_WHERE}"
+
+
+def test_who_records_is_told_to_open_without_and_a_victim_of_another_recording_is_not(machine, bundle):
+    feeds = {spec.name: np.ones((1, 4), np.int64) for spec in open_engine(bundle, "encoder").inputs}
+    bound, recorded = (open_engine(bundle, "encoder", device="cuda", **given) for given in ({}, {"cuda_graphs": True}))
+    for engine, advice in ((recorded, "cuda_graphs=False"), (bound, "another library"), (recorded, "another library")):
+        machine.fails = RuntimeError(LEGACY)
+        with pytest.raises(DeviceError) as caught:
+            engine.run(feeds)
+        assert ("cuda_graphs" in message_of(caught.value, "failure 906", advice)) is (advice == "cuda_graphs=False")
+        recorded.run(feeds)  # from here on it replays
+    machine.refuses = RuntimeError(LEGACY)
+    with pytest.raises(DeviceError) as caught:
+        open_engine(bundle, "encoder", device="cuda")
+    assert "cuda_graphs" not in message_of(caught.value, "another library")
 
 
 @pytest.mark.parametrize("graphs", [{}, {"cuda_graphs": True}], ids=["bound", "recorded"])

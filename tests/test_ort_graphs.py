@@ -5,8 +5,6 @@ Graphs run for real: on ONNX Runtime's CPU provider, whose memory stands for the
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import onnxruntime
 import pytest
@@ -94,24 +92,6 @@ def test_buffers_that_do_not_fit_are_given_back(monkeypatch, bundle):
         assert machine.gpu.live == {"stream": 1}
     engine.close()
     assert machine.gpu.live == {}
-
-
-@GPU
-def test_two_recorded_engines_never_run_at_once(bundle, monkeypatch):
-    running, most = [], []
-    run = ort_machine.FakeSession.run_with_iobinding
-
-    def watched(session, *arguments):
-        running.append(session)
-        most.append(len(running))
-        run(session, *arguments)
-        running.pop()
-
-    monkeypatch.setattr(ort_machine.FakeSession, "run_with_iobinding", watched)
-    engines = [open_engine(bundle, "encoder", device="cuda", cuda_graphs=True) for _ in range(2)]
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda n: engines[n % 2].run(feeds_of(1, 3)), range(16)))
-    assert set(most) == {1}
 
 
 # From the vision graph to the decoder.

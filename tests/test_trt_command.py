@@ -93,6 +93,7 @@ def test_encode_and_search_run_on_it_from_the_command_line(capsys, tiny_copy, tm
     (["encode", "BUNDLE", "--engine", "trt", "--threads", "2", "-o", "x.npz", "a"], "--threads is for --engine ort"),
     (["encode", "BUNDLE", "--plans", "x", "-o", "x.npz", "a"], "--plans is for --engine trt; here is --engine ort"),
     (["encode", "BUNDLE", "--tf32", "-o", "x.npz", "a"], "--tf32 is for --engine trt or --device cuda"),
+    (["encode", "BUNDLE", "--mixed", "--engine", "trt", "-o", "x.npz", "a"], "--mixed is for --engine ort"),
     (["encode", "BUNDLE", "--no-compile", "-o", "x.npz", "a"], "--no-compile is for --engine trt"),
 ], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
 def test_a_mistake_is_one_line_and_exit_code_2(capsys, tiny_copy, arguments, mention):

@@ -52,6 +52,7 @@ FLAGS = {
     "compile": _Flag("compile", _trt, "--engine trt"),
     "tf32": _Flag("tf32", _gpu, "--engine trt or --device cuda"),
     "cuda_graphs": _Flag("cuda_graphs", _gpu, "--engine trt or --device cuda"),
+    "mixed": _Flag("mixed", lambda place: place.on_gpu and not _trt(place), "--engine ort --device cuda"),
     "gpu_memory_mb": _Flag(
         "gpu_memory_mb", lambda place: place.on_gpu and not _trt(place), "--engine ort --device cuda"
     ),

@@ -14,7 +14,14 @@ import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
-from ..errors import GraphCaptureWarning, PlanWarning, SmartrtError, TruncationWarning
+from ..errors import (
+    DeviceWarning,
+    GraphCaptureWarning,
+    PlacementWarning,
+    PlanWarning,
+    SmartrtError,
+    TruncationWarning,
+)
 from .options import Parser
 from .terminal import discard_output, escape_unprintable, flush, note
 
@@ -36,6 +43,9 @@ COMMANDS = {
     "doctor": ("smartrt.cli.doctor", "show what is installed and what can run"),
 }
 """Name -> module with ``configure(parser)`` and ``run(args) -> int``, and the line of help."""
+
+_SHOWN = (TruncationWarning, PlanWarning, GraphCaptureWarning, PlacementWarning, DeviceWarning)
+"""Warnings of which each is shown, and not the first of a kind alone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +85,7 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as stop:  # argparse after --help, --version or a mistake
         return int(stop.code or 0)
     with warnings.catch_warnings():
-        for kind in (TruncationWarning, PlanWarning, GraphCaptureWarning):
+        for kind in _SHOWN:
             warnings.simplefilter("always", kind)
         warnings.showwarning = _show_warning
         code: int = args.run(args)

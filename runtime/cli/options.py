@@ -116,6 +116,10 @@ def gpu_options(parser: argparse.ArgumentParser) -> None:
     compile_options(group)
     switch(group, "--compile", help="compile a plan that is missing instead of stopping (TensorRT)", default=None)
     switch(group, "--cuda-graphs", help="record the launches of each shape and replay them as one", default=None)
+    switch(
+        group, "--mixed", default=None,
+        help="let operators that the GPU has no kernel for run on the CPU instead of stopping (ONNX Runtime)",
+    )  # fmt: skip
     option(group, "--gpu-memory-mb", help="the most memory that a graph may take (ONNX Runtime)", type=positive)
 
 

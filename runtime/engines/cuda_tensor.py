@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EngineError
+from .base import reshaped
+from .captures import CAPTURES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,11 +35,7 @@ class CudaTensor:
 
     def reshape(self, shape: tuple[int, ...]) -> CudaTensor:
         """The same memory in another shape; one axis may be -1."""
-        known = math.prod(size for size in shape if size != -1)
-        filled = tuple(math.prod(self.shape) // max(known, 1) if size == -1 else size for size in shape)
-        if math.prod(filled) != math.prod(self.shape):
-            raise EngineError(f"a tensor of shape {self.shape} cannot become {shape}")
-        return replace(self, shape=filled)
+        return replace(self, shape=reshaped(self.shape, shape))
 
     def copy_into(self, address: int, shape: tuple[int, ...], stream: Stream) -> None:
         """Enqueue a copy to `address`, where a tensor of a shape with as many or more rows lies.
@@ -61,6 +59,10 @@ class CudaTensor:
 
     def numpy(self) -> NDArray[Any]:
         """A copy in the host's memory."""
+        with CAPTURES.shared():
+            return self._download()
+
+    def _download(self) -> NDArray[Any]:
         size = math.prod(self.shape) * self.dtype.itemsize
         stream = self.cuda.stream()
         buffer = self.cuda.buffer(size, mapped=False)

@@ -1,9 +1,11 @@
 """ONNX Runtime as an engine: its options, and how a graph is opened.
 
     ort_session.py    the engine: a session and NumPy arrays; ONNX Runtime's errors as ours
-    ort_cuda.py       whether the CUDA provider can load, its options, what it left on the CPU
+    ort_cuda.py       whether the CUDA provider can load, and its options
+    ort_placement.py  what it leaves on the CPU
     ort_bound.py      the engine on a GPU: outputs stay there for the next graph
     ort_graphs.py     the same in buckets, each recorded as a CUDA graph
+    captures.py       whose turn it is: what records is alone
 
 What concerns CUDA has not been run on a GPU yet; the tests run it on ONNX Runtime's CPU provider.
 """
@@ -11,13 +13,13 @@ What concerns CUDA has not been run on a GPU yet; the tests run it on ONNX Runti
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingDependencyError, OptionError
 from .base import build_options
 from .buckets import BucketOptions, buckets_of
+from .devices import parse_device
 from .ort_session import OrtEngine, load_session
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..bundle import Bundle
+    from ..manifest import Manifest
     from .buckets import Buckets
 
 try:
@@ -68,13 +71,12 @@ class OrtOptions(BucketOptions):
             memory as float32 (docs/precision.md).
         tf32: On a GPU: whether float32 products may be rounded to TF32's ten bits of mantissa.
         gpu_memory_mb: On a GPU: megabytes that the weights and activations of each graph may take; None: all there
-            is. Memory is then taken as it is needed and not in doubling steps. The CUDA context, which takes some
-            hundred megabytes, does not count.
+            is. The CUDA context, which takes some hundred megabytes, does not count.
         cuda_graphs: On a GPU: whether feeds are padded to buckets, and the launches of each are recorded and replayed
             as one. An operator that stays on the CPU forbids it, which is an error.
         mixed: On a GPU: whether operators that do a model's arithmetic may run on the CPU where ONNX Runtime has no
-            CUDA kernel for them, as it has none for int8 with dynamic activations. Otherwise that is an error.
-            Arithmetic on shapes runs on the CPU in any case.
+            CUDA kernel for them, as it has none for int8 with dynamic activations. Otherwise that is an error, or a
+            PlacementWarning where ONNX Runtime is too old to tell. Arithmetic on shapes runs on the CPU in any case.
     """
 
     threads: int = 0
@@ -114,7 +116,7 @@ def open_graph(bundle: Bundle, graph: str, device: str, options: Mapping[str, An
     """Load a graph of `bundle` on `device`. See `open_engine`."""
     chosen = build_options(OrtOptions, options)
     buckets = buckets_of(bundle.manifest, graph, chosen) if chosen.cuda_graphs else None
-    return _open(bundle.file(bundle.manifest.graphs[graph].path), device, chosen, buckets)
+    return _open(bundle.file(bundle.manifest.graphs[graph].path), device, chosen, buckets, bundle.manifest)
 
 
 def open_file(path: Path, device: str = "cpu", options: OrtOptions | None = None) -> OrtEngine:
@@ -128,18 +130,20 @@ def open_file(path: Path, device: str = "cpu", options: OrtOptions | None = None
     chosen = options or OrtOptions()
     if chosen.cuda_graphs:
         raise OptionError("cuda_graphs needs shapes that only a bundle's manifest tells: this is an ONNX file alone")
-    return _open(path, device, chosen, None)
+    return _open(path, device, chosen)
 
 
-def _open(path: Path, device: str, chosen: OrtOptions, buckets: Buckets | None) -> OrtEngine:
-    number = _number(device)
+def _open(
+    path: Path, device: str, chosen: OrtOptions, buckets: Buckets | None = None, manifest: Manifest | None = None
+) -> OrtEngine:
+    number = parse_device(device)
     chosen.check(device)
     settings = _settings(chosen)
     if number is None:
         return OrtEngine(load_session(onnxruntime, path, device, settings, ["CPUExecutionProvider"]))
     from .ort_cuda import CudaProvider  # what runs on a CPU need not load it
 
-    return CudaProvider(onnxruntime).open(path, device, number, settings, chosen, buckets)
+    return CudaProvider(onnxruntime).open(path, device, settings, chosen, buckets=buckets, manifest=manifest)
 
 
 def _settings(chosen: OrtOptions) -> Any:
@@ -158,11 +162,3 @@ def _settings(chosen: OrtOptions) -> Any:
         settings.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         settings.enable_cpu_mem_arena = False  # it grows by doubling and gives nothing back
     return settings
-
-
-def _number(device: str) -> int | None:
-    """The number of a GPU; None for the CPU."""
-    match = re.fullmatch(r"cpu|cuda(?::([0-9]{1,4}))?", str(device))
-    if not match:
-        raise OptionError(f"unknown device {device!r}; there are: cpu, cuda, cuda:N")
-    return None if device == "cpu" else int(match[1] or 0)

@@ -5,13 +5,13 @@ feeds -> bound where they lie (NumPy: copied to the GPU) -> run -> outputs in th
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import EngineError
+from .base import reshaped
+from .captures import CAPTURES
 from .ort_session import OrtEngine, run_error
 
 if TYPE_CHECKING:
@@ -45,16 +45,13 @@ class OrtTensor:
 
     def reshape(self, shape: tuple[int, ...]) -> OrtTensor:
         """The same memory in another shape; one axis may be -1."""
-        known = math.prod(size for size in shape if size != -1)
-        filled = tuple(math.prod(self.shape) // max(known, 1) if size == -1 else size for size in shape)
-        if math.prod(filled) != math.prod(self.shape):
-            raise EngineError(f"a tensor of shape {self.shape} cannot become {shape}")
-        return replace(self, shape=filled)
+        return replace(self, shape=reshaped(self.shape, shape))
 
     def numpy(self) -> NDArray[Any]:
         """A copy in the host's memory."""
         try:
-            array: NDArray[Any] = self.value.numpy()
+            with CAPTURES.shared():
+                array: NDArray[Any] = self.value.numpy()
         except Exception as error:
             raise run_error(error, self.device) from error
         # On a CPU it is ONNX Runtime's own memory.
@@ -62,7 +59,7 @@ class OrtTensor:
 
 
 class BoundEngine(OrtEngine):
-    """One graph on one device, any shapes. Calls from several threads run side by side.
+    """One graph on one device, any shapes. Calls from several threads run side by side, while no engine records.
 
     Args:
         session: That loaded the graph.
@@ -84,10 +81,20 @@ class BoundEngine(OrtEngine):
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
         """See `Engine.run`."""
-        return {name: tensor.numpy() for name, tensor in self.run_resident(feeds).items()}
+        with CAPTURES.shared():
+            return {name: tensor.numpy() for name, tensor in self._run(feeds).items()}
 
     def run_resident(self, feeds: Mapping[str, Tensor]) -> dict[str, OrtTensor]:
         """See `ResidentEngine.run_resident`. These tensors hold as long as somebody has them."""
+        with CAPTURES.shared():
+            return self._run(feeds)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        with CAPTURES.shared():
+            super().close()
+
+    def _run(self, feeds: Mapping[str, Tensor]) -> dict[str, OrtTensor]:
         session = self._opened()
         held = {name: self._bindable(feed) for name, feed in feeds.items()}  # what is bound must outlive the run
         try:

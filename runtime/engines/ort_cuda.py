@@ -1,7 +1,7 @@
-"""ONNX Runtime's CUDA provider: whether it can load, what it is told, and what it left to the CPU.
+"""ONNX Runtime's CUDA provider: whether it can load, and what it is told.
 
 ONNX Runtime falls back to the CPU in silence: where the provider's libraries are missing, and operator by operator
-where it has no kernel. So each is asked for before and after a session is made.
+where it has no kernel (`ort_placement`). So each is asked for before and after a session is made.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import contextlib
 import ctypes
 import io
 import platform
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,35 +18,25 @@ from ..cuda import Cuda
 from ..errors import DeviceError, MissingDependencyError
 from ..machine.cuda_binary import gpu_code, needed_libraries
 from ..machine.libraries import wheel_folders
-from ..machine.onnx_runtime import CUDA, PACKAGES
+from ..machine.onnx_runtime import CUDA, OF_NVIDIA, PACKAGES, PROVIDER_FILE
 from ..machine.reading import SensorError
+from .captures import CAPTURES
+from .devices import parse_device
 from .ort_bound import BoundEngine
 from .ort_graphs import GraphEngine
+from .ort_placement import check_kernels, check_placement
 from .ort_session import load_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ..manifest import Manifest
     from .buckets import Buckets
     from .ort import OrtOptions
     from .ort_session import OrtEngine
 
-_FILE = "capi/libonnxruntime_providers_cuda.so"
-_OF_NVIDIA = ("libcu", "libnv")
 _DRIVER = "libcuda.so.1"
 _WHEEL = "'onnxruntime-gpu[cuda,cudnn]'"
-
-_ARITHMETIC = frozenset(
-    {
-        "MatMul", "Gemm", "FusedMatMul", "MatMulNBits", "MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul",
-        "DynamicQuantizeMatMul", "Einsum", "Conv", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
-        "Attention", "MultiHeadAttention", "GroupQueryAttention", "RotaryEmbedding", "Softmax", "LayerNormalization",
-        "SkipLayerNormalization", "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization",
-        "RMSNormalization", "EmbedLayerNormalization", "LpNormalization", "Gelu", "FastGelu", "BiasGelu", "QuickGelu",
-        "Erf", "Tanh", "Sigmoid",
-    }
-)  # fmt: skip
-"""Operators that shapes are never computed with: where one of these runs on the CPU, the model does."""
 
 
 def load_for_all(name: str) -> Any:
@@ -69,32 +58,47 @@ class CudaProvider:
     runtime: Any
     load: Callable[[str], Any] = load_for_all
     open_gpu: Callable[[int], Cuda] = Cuda.open
-    processor: str = platform.machine()
+    processor: str = field(default_factory=lambda: platform.machine())
 
     def open(
-        self, path: Path, device: str, number: int, settings: Any, options: OrtOptions, buckets: Buckets | None
+        self,
+        path: Path,
+        device: str,
+        settings: Any,
+        options: OrtOptions,
+        *,
+        buckets: Buckets | None = None,
+        manifest: Manifest | None = None,
     ) -> OrtEngine:
-        """Load a graph on a GPU.
+        """Load a graph on a GPU, while nobody records.
 
         Args:
             path: Of the ONNX file.
             device: ``cuda`` or ``cuda:N``.
-            number: N.
             settings: SessionOptions.
             options: What else it is told.
             buckets: The shapes that are recorded; None if none are.
+            manifest: What is known of the graph; None for a file alone.
 
         Raises:
-            DeviceError: The provider cannot load, did not load, or left operators to the CPU.
+            DeviceError: The provider cannot load, did not load, or left operators to the CPU, or is known to.
             EngineError: ONNX Runtime cannot load the graph.
         """
-        self.check_libraries(device)
+        with CAPTURES.shared():
+            self.check_libraries(device)
+            if manifest is not None and not options.mixed:
+                check_kernels(manifest, device, self.runtime.__version__)
+            return self._load(path, device, settings, options, buckets)
+
+    def _load(self, path: Path, device: str, settings: Any, options: OrtOptions, buckets: Buckets | None) -> OrtEngine:
+        number = parse_device(device) or 0
         cuda = self._gpu(device, number, needed=buckets is not None)
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         try:
             given = [(CUDA, provider_options(options, number))]
-            session = load_session(self.runtime, path, device, settings, given)
-            on_cpu = self._confirm(session, device, mixed=options.mixed)
+            session = load_session(self.runtime, path, device, settings, given, records=options.cuda_graphs)
+            self._confirm(session, device)
+            on_cpu = check_placement(session, device, self.runtime.__version__, mixed=options.mixed)
             if buckets is not None and cuda is not None:
                 return GraphEngine(session, device, cuda, buckets, self.runtime.RunOptions, on_cpu)
         except BaseException:
@@ -132,12 +136,12 @@ class CudaProvider:
         except SensorError:
             return {}  # another layout than the wheels'; whether it loads shows when it is asked for
         missing = {}
-        for name in (name for name in names if name.startswith(_OF_NVIDIA)):
-            if reason := self._load(name):
+        for name in (name for name in names if name.startswith(OF_NVIDIA)):
+            if reason := self._load_library(name):
                 missing[name] = reason
         return missing
 
-    def _load(self, name: str) -> str:
+    def _load_library(self, name: str) -> str:
         """Load a library by its name or from a pip package; empty, or why it cannot be."""
         if not (reason := self._why_not(name)):
             return ""
@@ -175,26 +179,15 @@ class CudaProvider:
             )
         return cuda
 
-    def _confirm(self, session: Any, device: str, *, mixed: bool) -> dict[str, int] | None:
-        """Operators on the CPU and how many of each; None where an older ONNX Runtime does not say."""
+    def _confirm(self, session: Any, device: str) -> None:
         if CUDA not in session.get_providers():
             raise DeviceError(
                 f"device {device!r} did not load: ONNX Runtime fell back to {', '.join(session.get_providers())}, "
                 "though no library of its CUDA provider is missing: see `smartrt doctor`, or ask for device='cpu'"
             )
-        if not hasattr(session, "get_provider_graph_assignment_info"):
-            return None
-        parts = [part for part in session.get_provider_graph_assignment_info() if part.ep_name != CUDA]
-        on_cpu = dict(Counter(node.op_type for part in parts for node in part.get_nodes()).most_common())
-        if not mixed and (found := [f"{name} ({count})" for name, count in on_cpu.items() if name in _ARITHMETIC]):
-            raise DeviceError(
-                f"device {device!r}: ONNX Runtime has no CUDA kernel for {', '.join(found)} of this graph and would "
-                "run them on the CPU. Take a bundle in another precision (fp16, w8), or give mixed=True"
-            )
-        return on_cpu
 
     def _file(self) -> Path:
-        return Path(self.runtime.__file__ or "").parent / _FILE
+        return Path(self.runtime.__file__ or "").parent / PROVIDER_FILE
 
     def _without(self) -> str:
         found = ", ".join(self.runtime.get_available_providers())
@@ -230,10 +223,14 @@ def provider_options(options: OrtOptions, number: int) -> dict[str, str]:
         options: The engine's.
         number: Of the GPU.
     """
-    given = {"device_id": str(number), "use_tf32": str(int(options.tf32))}
-    if options.gpu_memory_mb is not None:
+    given = {
+        "device_id": str(number),
+        "use_tf32": str(int(options.tf32)),
         # In doubling steps, its default, the last one fails where half of it would do.
-        given |= {"gpu_mem_limit": str(options.gpu_memory_mb << 20), "arena_extend_strategy": "kSameAsRequested"}
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    if options.gpu_memory_mb is not None:
+        given["gpu_mem_limit"] = str(options.gpu_memory_mb << 20)
     if options.cuda_graphs:
         given["enable_cuda_graph"] = "1"
     return given

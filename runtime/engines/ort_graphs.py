@@ -4,21 +4,24 @@
 
 A recording holds for one shape and for the addresses it was made with, so every tensor has memory for its largest
 bucket from the first call on, and each bucket a number that ONNX Runtime knows its recording by (``gpu_graph_id``).
+Who records is alone in the process (`captures`), who replays is not.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .bucket_memory import BucketMemory
 from .buckets import shape_of, sizes_of
+from .captures import CAPTURES
 from .ort_session import OrtEngine, run_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -27,8 +30,7 @@ if TYPE_CHECKING:
     from .buckets import Buckets
     from .cuda_tensor import CudaTensor
 
-# ONNX Runtime records in CUDA's global mode: what another thread allocates or copies meanwhile breaks a recording.
-_TURN: Final = threading.Lock()
+    Sizes = dict[str, int]
 
 
 class GraphEngine(OrtEngine):
@@ -69,26 +71,26 @@ class GraphEngine(OrtEngine):
         self._run_options = run_options
         self._memory = BucketMemory(cuda, self._stream, self.inputs, self.outputs, buckets)
         self._recordings: dict[tuple[int, ...], tuple[Any, Any]] = {}
+        self._recorded = _Recorded()
+        self._lock = threading.Lock()
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
         """See `Engine.run`."""
-        with _TURN:
-            return self._memory.download(*self._launch(feeds))
+        sizes, padded = self._fitted(feeds)
+        with self._lock, self._turn(padded):
+            self._launch(feeds, padded)
+            return self._memory.download(sizes, padded)
 
     def run_resident(self, feeds: Mapping[str, Tensor]) -> dict[str, CudaTensor]:
         """See `ResidentEngine.run_resident`."""
-        with _TURN:
-            _, padded = self._launch(feeds)
+        _, padded = self._fitted(feeds)
+        with self._lock, self._turn(padded):
+            self._launch(feeds, padded)
             return self._memory.resident(padded)
-
-    def run_into(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
-        """As `run`, the outputs copied once more: nothing is recorded for memory of the caller's."""
-        for name, array in self.run(feeds).items():
-            outputs[name][...] = array
 
     def close(self) -> None:
         """See `Engine.close`."""
-        with _TURN:
+        with self._lock, CAPTURES.shared():
             if self._session is None:
                 return
             self._recordings.clear()
@@ -97,11 +99,18 @@ class GraphEngine(OrtEngine):
             self._memory.close()
             self._cuda.close()
 
-    def _launch(self, feeds: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[str, int]]:
-        """Upload and run; the sizes of the feeds and those of their bucket."""
-        session = self._opened()
+    def _fitted(self, feeds: Mapping[str, Tensor]) -> tuple[Sizes, Sizes]:
+        """The sizes of the feeds and those of their bucket."""
         sizes = sizes_of(self.inputs, feeds)
-        padded, _ = self.buckets.fit(sizes)
+        return sizes, self.buckets.fit(sizes)[0]
+
+    def _turn(self, padded: Sizes) -> AbstractContextManager[None]:
+        """Alone if this thread calls the bucket for the first time: its launches are recorded then."""
+        return CAPTURES.shared() if tuple(padded.values()) in self._recorded.buckets else CAPTURES.exclusive()
+
+    def _launch(self, feeds: Mapping[str, Tensor], padded: Sizes) -> None:
+        """Upload and run."""
+        session, bucket = self._opened(), tuple(padded.values())
         self._memory.upload(feeds, padded)
         self._stream.synchronize()  # ONNX Runtime reads on a stream of its own
         try:
@@ -109,8 +118,8 @@ class GraphEngine(OrtEngine):
             session.run_with_iobinding(binding, options)
             binding.synchronize_outputs()
         except Exception as error:
-            raise run_error(error, self.device) from error
-        return sizes, padded
+            raise run_error(error, self.device, records=bucket not in self._recorded.buckets) from error
+        self._recorded.buckets.add(bucket)
 
     def _recording(self, session: Any, padded: Mapping[str, int]) -> tuple[Any, Any]:
         """What a bucket is run with: the bound addresses, and the number of its recording."""
@@ -125,3 +134,10 @@ class GraphEngine(OrtEngine):
             options.add_run_config_entry("gpu_graph_id", str(len(self._recordings) + 1))
             self._recordings[bucket] = binding, options
         return self._recordings[bucket]
+
+
+class _Recorded(threading.local):
+    """The buckets that the calling thread has recorded; a number of a thread may be that of one that is gone."""
+
+    def __init__(self) -> None:
+        self.buckets: set[tuple[int, ...]] = set()

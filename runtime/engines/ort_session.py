@@ -64,6 +64,8 @@ class OrtEngine:
         `run` returns new ones: where a graph is small and its output large, fresh memory takes most of the time.
         """
         session = self._opened()
+        if self.device != "cpu":
+            raise EngineError(f"run_into is for the CPU, this engine is on {self.device!r}")
         if not all(array.flags.c_contiguous for array in (*feeds.values(), *outputs.values())):
             raise EngineError("run_into reads and writes memory as it lies: every array must be C-contiguous")
         binding = session.io_binding()
@@ -86,7 +88,9 @@ class OrtEngine:
         return self._session
 
 
-def load_session(runtime: Any, path: Path, device: str, settings: Any, providers: list[Any]) -> Any:
+def load_session(
+    runtime: Any, path: Path, device: str, settings: Any, providers: list[Any], *, records: bool = False
+) -> Any:
     """A session of the graph at `path`.
 
     Args:
@@ -95,6 +99,7 @@ def load_session(runtime: Any, path: Path, device: str, settings: Any, providers
         device: ``cpu``, ``cuda`` or ``cuda:N``, for the error.
         settings: SessionOptions.
         providers: What it may use, each a name or a name with its options.
+        records: Whether it is to record CUDA graphs, for the error.
 
     Raises:
         EngineError: It does not load; a DeviceError where the device is the reason.
@@ -104,17 +109,19 @@ def load_session(runtime: Any, path: Path, device: str, settings: Any, providers
         return runtime.InferenceSession(str(path), settings, providers=providers, enable_fallback=0)
     except Exception as error:
         said = EngineError(f"ONNX Runtime cannot load {path}: {one_line(error)}")
-        raise _device_error(error, device) or said from error
+        raise _device_error(error, device, records=records) or said from error
 
 
-def run_error(error: Exception, device: str) -> EngineError:
+def run_error(error: Exception, device: str, *, records: bool = False) -> EngineError:
     """What ONNX Runtime's exception of a run means.
 
     Args:
         error: As it was raised.
         device: ``cpu``, ``cuda`` or ``cuda:N``; only on a GPU a failure may be one of the device.
+        records: Whether the run was to record a CUDA graph: otherwise it is the victim of somebody who did.
     """
-    return _device_error(error, device) or EngineError(f"ONNX Runtime could not run the graph: {one_line(error)}")
+    said = EngineError(f"ONNX Runtime could not run the graph: {one_line(error)}")
+    return _device_error(error, device, records=records) or said
 
 
 def one_line(error: Exception) -> str:
@@ -123,7 +130,7 @@ def one_line(error: Exception) -> str:
     return re.sub(r" ; GPU=-?\d+ ; hostname=\S* ; file=\S* ; line=\d+ ; expr=", " in ", text)[:300]
 
 
-def _device_error(error: Exception, device: str) -> DeviceError | None:
+def _device_error(error: Exception, device: str, *, records: bool) -> DeviceError | None:
     if device == "cpu":
         return None
     from ..cuda.codes import LOST  # what runs on a CPU need not load it
@@ -141,16 +148,26 @@ def _device_error(error: Exception, device: str) -> DeviceError | None:
             "raise gpu_memory_mb if it is given, or end other programs that use the GPU"
         )
     if _CAPTURE.search(text):
-        return DeviceError(
-            f"ONNX Runtime cannot record this graph as a CUDA graph: {one_line(error)}. All its operators must run on "
-            "the GPU, and nothing else may use it meanwhile: open it with cuda_graphs=False"
-        )
+        return DeviceError(_capture_message(error, device, records=records))
     if _NO_KERNEL.search(text):
         return DeviceError(
             f"this build of ONNX Runtime has no kernels for the GPU of {device!r}: {one_line(error)}. "
             "`smartrt doctor` says which build has"
         )
     return DeviceError(f"CUDA failed on {device!r}: {one_line(error)}") if failure else None
+
+
+def _capture_message(error: Exception, device: str, *, records: bool) -> str:
+    if records:
+        return (
+            f"ONNX Runtime cannot record this graph as a CUDA graph: {one_line(error)}. All its operators must run on "
+            "the GPU, and nothing else may use it meanwhile: open it with cuda_graphs=False"
+        )
+    return (
+        f"CUDA refused a call on {device!r}, because something else in this process was recording a CUDA graph: "
+        f"{one_line(error)}. smartrt's own engines wait for each other, so it is another library: call again when it "
+        "has recorded, or let it record in CUDA's thread-local mode"
+    )
 
 
 def _spec(node: Any) -> TensorSpec:

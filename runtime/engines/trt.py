@@ -8,7 +8,6 @@ CUDA that are fakes.
 
 from __future__ import annotations
 
-import re
 import shlex
 import threading
 import warnings
@@ -24,6 +23,8 @@ from .axes import axes_of
 from .base import TensorSpec, build_options
 from .bucket_memory import BucketMemory
 from .buckets import buckets_of, shape_of, sizes_of
+from .captures import CAPTURES
+from .devices import parse_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,18 +67,18 @@ class TrtEngine:
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
         """See `Engine.run`."""
-        with self._lock:
+        with self._lock, CAPTURES.shared():
             return self._memory.download(*self._enqueue(feeds))
 
     def run_resident(self, feeds: Mapping[str, Tensor]) -> dict[str, CudaTensor]:
         """See `ResidentEngine.run_resident`."""
-        with self._lock:
+        with self._lock, CAPTURES.shared():
             _, padded = self._enqueue(feeds)
             return self._memory.resident(padded)
 
     def close(self) -> None:
         """See `Engine.close`."""
-        with self._lock:
+        with self._lock, CAPTURES.shared():
             if self._closed:
                 return
             self._closed = True
@@ -147,10 +148,12 @@ class _Plans:
         path, sha256 = ready[graph].path, ready[graph].sha256
         assert path is not None  # noqa: S101  (it was found or compiled)
         try:
-            return Plan.load(path, sha256, self.cuda)
+            with CAPTURES.shared():
+                return Plan.load(path, sha256, self.cuda)
         except PlanError as error:
             again = self._compile(cache, keys[graph], str(error), anew=True)
-            return Plan.load(path, again.sha256, self.cuda)
+            with CAPTURES.shared():
+                return Plan.load(path, again.sha256, self.cuda)
 
     def _compile(self, cache: PlanCache, key: PlanKey, reason: str, *, anew: bool = False) -> Found:
         check_compilable(self.bundle, key.machine)
@@ -180,7 +183,7 @@ def _specs(bundle: Bundle, graph: str, plan: Plan) -> tuple[tuple[TensorSpec, ..
 
 def gpu_number(device: str) -> int:
     """The number in ``cuda`` (0) or ``cuda:N``. Raises OptionError for anything else."""
-    match = re.fullmatch(r"cuda(?::(\d+))?", str(device))
-    if not match:
+    number = parse_device(device)
+    if number is None:
         raise OptionError(f"TensorRT runs on a GPU: give device='cuda' or 'cuda:N', not {device!r}")
-    return int(match[1] or 0)
+    return number

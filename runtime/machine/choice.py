@@ -20,8 +20,15 @@ Dialect = Literal["portable", "fused"]
 
 UNMEASURED = "not yet run on a GPU"
 FIRST_FUSED_TENSORRT = "10.16"
-FIRST_FUSED_ONNX_RUNTIME = "1.23"
 """The first with opset 23, whose Attention, RMSNormalization and RotaryEmbedding the fused dialect is written in."""
+
+FIRST_FUSED_ONNX_RUNTIME = {"cpu": "1.23", "cuda": "1.25"}
+"""The first with kernels of all three, by device.
+
+Attention came to the CPU with 1.23 (onnxruntime PR #25156). On CUDA it was taken back and came again in January 2026
+(PR #27020, #27030), after what became 1.24: there it runs on the CPU, whatever device is asked for (issue #28025, of
+onnxruntime-gpu 1.24.4).
+"""
 SMALL_BOARD = 12 << 30
 """Bytes of memory, shared by processor and GPU, below which weights of 4 bits are worth their rounding."""
 
@@ -131,11 +138,11 @@ def _dialect(machine: Machine, engine: str, device: str) -> tuple[Dialect, str]:
         )
         name, first = "TensorRT", FIRST_FUSED_TENSORRT
     else:
-        version, name, first = machine.onnx_runtime.version, "ONNX Runtime", FIRST_FUSED_ONNX_RUNTIME
+        version, name, first = machine.onnx_runtime.version, "ONNX Runtime", FIRST_FUSED_ONNX_RUNTIME[device]
     if at_least(version or None, first):
-        return "fused", f"dialect: {name} {version} is at least {first} and knows opset 23's Attention"
+        return "fused", f"dialect: {name} {version} is at least {first} and has opset 23's Attention on the GPU"
     known = f"{name} {version} is older than {first}" if version else f"the version of {name} is not known"
-    return "portable", f"dialect: {known}, the first with opset 23's Attention"
+    return "portable", f"dialect: {known}, the first with opset 23's Attention on the GPU"
 
 
 def _on_processor(machine: Machine) -> tuple[str, dict[str, str], str]:

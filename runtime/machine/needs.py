@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from .. import strict_json
 from ..bundle import MANIFEST_NAME
+from ..cuda.codes import in_words
+from ..tensorrt.build import cache_of
+from ..tensorrt.options import TrtOptions
+from ..tensorrt.plans import FORMAT_VERSION, PlanManifest
 from .choice import FIRST_FUSED_ONNX_RUNTIME, FIRST_FUSED_TENSORRT, UNMEASURED
 from .versions import at_least
 
@@ -76,12 +80,12 @@ def _memory(bundle: Bundle, machine: Machine, choice: Choice) -> Need:
         free, where = gpu.memory_free, "on the GPU"
     else:
         free, where = machine.memory.available, "here"
-    weights = f"{size_text(wanted)} of weights"
+    weights = f"{in_words(wanted)} of weights"
     if free is None:
         return Need("memory", None, f"{weights}; how much is free {where} is not known")
     if wanted >= free:
-        return Need("memory", False, f"{weights}, {size_text(free)} are free {where}: export with --precision int4")
-    return Need("memory", True, f"{weights}, {size_text(free)} are free {where}; activations come on top")
+        return Need("memory", False, f"{weights}, {in_words(free)} are free {where}: export with --precision int4")
+    return Need("memory", True, f"{weights}, {in_words(free)} are free {where}; activations come on top")
 
 
 def _precision(bundle: Bundle, machine: Machine, choice: Choice) -> Need:
@@ -91,11 +95,8 @@ def _precision(bundle: Bundle, machine: Machine, choice: Choice) -> Need:
         return Need("precision", *_on_processor(name, machine))
     if precision.activations == "dynamic":
         instead = "export with --precision int8-static or fp16"
-        if choice.engine == "trt":
-            return Need(
-                "precision", False, f"{name} finds its scales as it runs, which TensorRT cannot compile: {instead}"
-            )
-        return Need("precision", None, f"{name} is made for processors, {UNMEASURED}: {instead}")
+        lacks = "TensorRT cannot compile" if choice.engine == "trt" else "ONNX Runtime has no CUDA kernels for"
+        return Need("precision", False, f"{name} finds its scales as it runs, which {lacks}: {instead}")
     if precision.compute == "fp32":
         return Need("precision", True, f"{name} runs; float32 products leave the tensor cores idle: export for fp16")
     return Need("precision", True, f"{name} multiplies in types that the GPU has tensor cores for; {UNMEASURED}")
@@ -120,7 +121,7 @@ def _dialect(bundle: Bundle, machine: Machine, choice: Choice) -> Need:
     if choice.engine == "trt":
         name, version, first = "TensorRT", machine.tensorrt.version, FIRST_FUSED_TENSORRT
     else:
-        name, version, first = "ONNX Runtime", machine.onnx_runtime.version, FIRST_FUSED_ONNX_RUNTIME
+        name, version, first = "ONNX Runtime", machine.onnx_runtime.version, FIRST_FUSED_ONNX_RUNTIME[choice.device]
     if version is None:
         return Need("dialect", None, f"{dialect} needs {name} {first}; which one is here is not known")
     met = at_least(version, first)
@@ -130,7 +131,7 @@ def _dialect(bundle: Bundle, machine: Machine, choice: Choice) -> Need:
 
 
 def _plan(bundle: Bundle, machine: Machine) -> Need:
-    folder = bundle.path.with_name(bundle.path.name.removesuffix(".smartrt") + ".plans")
+    folder = cache_of(bundle, TrtOptions()).directory
     made = {graph for graph, sm in _plans(folder) if machine.gpu and sm == machine.gpu.sm}
     missing = sorted(set(bundle.manifest.graphs) - made)
     if missing:
@@ -142,16 +143,9 @@ def _plan(bundle: Bundle, machine: Machine) -> Need:
 
 def _plans(folder: Path) -> Iterator[tuple[str, str]]:
     """Graph and SM of every plan whose manifest can be read."""
-    from ..tensorrt.plans import FORMAT_VERSION, PlanManifest
-
     for path in sorted(folder.glob(f"*/{MANIFEST_NAME}")):
         try:
             key = strict_json.read(PlanManifest, path, FORMAT_VERSION, "plan").key
         except (OSError, strict_json.StrictJsonError):
             continue
         yield key.graph, key.machine.capability
-
-
-def size_text(count: int) -> str:
-    """Bytes for people: ``1.4 GiB``, ``96 MiB``."""
-    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{max(count / (1 << 20), 0.1):.3g} MiB"

@@ -18,8 +18,11 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 """Both install the module `onnxruntime` and overwrite each other's files."""
 
 CUDA = "CUDAExecutionProvider"
-_PROVIDER = "capi/libonnxruntime_providers_cuda.so"
-_OF_NVIDIA = ("libcu", "libnv")
+PROVIDER_FILE = "capi/libonnxruntime_providers_cuda.so"
+"""Of the module's folder."""
+
+OF_NVIDIA = ("libcu", "libnv")
+"""What the names of NVIDIA's libraries begin with."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,14 @@ def read_onnx_runtime(version: Callable[[str], str | None] = installed_version) 
     if CUDA not in providers:
         return OnnxRuntime(found, packages, providers, None, (), None, {"code": "this build has no CUDA provider"})
     answers = Answers()
-    needed = answers.ask("needed", lambda: needed_libraries(folder / _PROVIDER))
+    needed = answers.ask("needed", lambda: needed_libraries(folder / PROVIDER_FILE))
     return OnnxRuntime(
         version=found,
         packages=packages,
         providers=providers,
         error=None,
-        needed=None if needed is None else tuple(name for name in needed if name.startswith(_OF_NVIDIA)),
-        code=answers.ask("code", lambda: gpu_code(folder / _PROVIDER)),
+        needed=None if needed is None else tuple(name for name in needed if name.startswith(OF_NVIDIA)),
+        code=answers.ask("code", lambda: gpu_code(folder / PROVIDER_FILE)),
         unknown=answers.unknown,
     )
 

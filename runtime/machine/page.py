@@ -6,9 +6,9 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from ..cuda.codes import in_words
 from .advice import mode_text
 from .board import PowerMode
-from .needs import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -177,7 +177,7 @@ def _aligned(rows: Iterable[tuple[str, str]], columns: int) -> Iterator[str]:
 
 
 def _size(count: int | None) -> str:
-    return _UNKNOWN if count is None else size_text(count)
+    return _UNKNOWN if count is None else in_words(count)
 
 
 def _or_unknown(value: Any) -> str:

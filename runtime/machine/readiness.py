@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ..tensorrt.library import OLDEST as OLDEST_TENSORRT
 from .versions import at_least, numbers
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ Code = Literal[
     "no-ort", "broken-ort", "two-orts", "cpu-ort", "foreign-kernels", "missing-library",
 ]  # fmt: skip
 
-OLDEST_TENSORRT = "10.3"
-"""The one of JetPack 6; strongly typed networks are built in one way from here to TensorRT 11."""
 _FIRST_TENSORRT_11_OF_JETSON = "11.4.1"
 _OLDEST_SM = 75
 _FIRST_ARM_WHEEL = "1.29"
@@ -94,8 +93,9 @@ def _tensorrt(machine: Machine) -> tuple[Obstacle, ...]:
         reason = f": {library.reason}" if library else ""
         return (*found, Obstacle("no-tensorrt", f"TensorRT's library does not load{reason}"))
     version = machine.tensorrt.version
-    if version and not at_least(version, OLDEST_TENSORRT):
-        found.append(Obstacle("old-tensorrt", f"TensorRT {version} is older than {OLDEST_TENSORRT}"))
+    if version and numbers(version) < OLDEST_TENSORRT:
+        oldest = ".".join(map(str, OLDEST_TENSORRT))
+        found.append(Obstacle("old-tensorrt", f"TensorRT {version} is older than {oldest}"))
     if machine.board and numbers(version)[:1] == (11,) and not at_least(version, _FIRST_TENSORRT_11_OF_JETSON):
         text = f"TensorRT {version} does not run on a Jetson: 11.4.1 is the first one of 11 that does"
         found.append(Obstacle("desktop-tensorrt", text))

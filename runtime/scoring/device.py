@@ -12,14 +12,13 @@ the promise of an exact top k, so a device that rounds products further than flo
 
 from __future__ import annotations
 
-import functools
-import re
 import threading
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..engines.devices import parse_device
 from ..errors import DeviceError, MissingDependencyError, OptionError
 from .choice import Quicker
 from .kernel import scan
@@ -45,8 +44,6 @@ _SENT, _HELD = 16 << 20, 128 << 20
 
 _WIDEST = 1024  # query tokens multiplied at a time
 
-_DEVICE = re.compile(r"cpu|auto|cuda(:[0-9]+)?")
-
 
 class DeviceScorer:
     """Late scores of stored documents in float32, computed by an engine that holds a ``late_*.onnx``.
@@ -58,7 +55,7 @@ class DeviceScorer:
         self._engine = engine
         self._device = device
         self._lock = threading.Lock()  # an engine may use its buffers on the device again
-        self._tried: set[int] = set()
+        self._errors: dict[int, float] = {}
 
     @classmethod
     def open(cls, storage: Storage, device: str) -> DeviceScorer:
@@ -87,7 +84,7 @@ class DeviceScorer:
             DeviceError: The device computes with less than float32.
             EngineError: The engine cannot run the graph.
         """
-        self._try(tokens.codes.dtype, tokens.dim)
+        self.check(tokens.dim)
         groups, starts = (None, tokens.starts) if chosen is None else groups_of(tokens.starts, chosen)
 
         def best_matches(block: Float32) -> _BestMatches:
@@ -103,23 +100,34 @@ class DeviceScorer:
 
     def close(self) -> None:
         """Give back the memory of the device."""
-        self._engine.close()
+        with self._lock:
+            self._engine.close()
 
-    def _try(self, dtype: np.dtype[Any], dim: int) -> None:
-        """Refuse a device that rounds numbers of more than 10 bits before it multiplies them; once for each dim."""
-        if dim in self._tried:
-            return
-        code, terms = _UNEVEN_CODES[dtype.name], min(dim, 32)
-        query = np.zeros((dim, 32), np.float32)
-        query[:terms] = _UNEVEN
-        best = self.run(np.full((64, GROUP, dim), code, dtype), query)
-        off = float(np.abs(best / (terms * code * _UNEVEN) - 1.0).max())
-        if not off < _FLOAT32:
+    def check(self, dim: int) -> None:
+        """Refuse a device that rounds numbers of more than 10 bits before it multiplies them; tried once for each dim.
+
+        Args:
+            dim: Of the vectors: how a device multiplies may depend on it.
+
+        Raises:
+            DeviceError: The device computes with less than float32.
+        """
+        if dim not in self._errors:
+            self._errors[dim] = self._error(dim)
+        if not (off := self._errors[dim]) < _FLOAT32:
             raise DeviceError(
                 f"device {self._device!r} multiplies float32 with an error of {off:.0e} (TF32?), which can change the "
                 "order of documents: set NVIDIA_TF32_OVERRIDE=0, or let the CPU do late interaction"
             )
-        self._tried.add(dim)
+
+    def _error(self, dim: int) -> float:
+        """The largest relative error of a few products of uneven numbers."""
+        (dtype,) = (spec.dtype for spec in self._engine.inputs if spec.name == "codes")
+        code, terms = _UNEVEN_CODES[dtype], min(dim, 32)
+        query = np.zeros((dim, 32), np.float32)
+        query[:terms] = _UNEVEN
+        best = self.run(np.full((64, GROUP, dim), code, dtype), query)
+        return float(np.abs(best / (terms * code * _UNEVEN) - 1.0).max())
 
 
 _UNEVEN = 1 + 2.0**-11 - 2.0**-14
@@ -159,34 +167,85 @@ class _BestMatches:
         return matches.astype(np.float64)
 
 
-@functools.cache
-def late_on(device: str, storage: Storage) -> LateScorer:
-    """What computes late scores of `storage` on `device`, opened once in this process.
+class _Scorers:
+    """The scorers of this process by device and storage: each is opened once, and by one thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._on: dict[tuple[int, Storage], DeviceScorer] = {}
+        self._quicker: dict[Storage, Quicker] = {}
+
+    def on(self, number: int, storage: Storage) -> DeviceScorer:
+        """The one on a GPU."""
+        with self._lock:
+            return self._opened(number, storage)
+
+    def quicker(self, storage: Storage) -> tuple[Quicker, DeviceScorer]:
+        """The one that chooses between the CPU and the first GPU, and the one on that."""
+        with self._lock:
+            there = self._opened(0, storage)
+            return self._quicker.setdefault(storage, Quicker(late_of, there)), there
+
+    def close(self) -> None:
+        """Close and forget them."""
+        with self._lock:
+            for scorer in self._on.values():
+                scorer.close()
+            self._on.clear()
+            self._quicker.clear()
+
+    def _opened(self, number: int, storage: Storage) -> DeviceScorer:
+        if (number, storage) not in self._on:
+            self._on[number, storage] = DeviceScorer.open(storage, f"cuda:{number}" if number else "cuda")
+        return self._on[number, storage]
+
+
+_SCORERS = _Scorers()
+
+
+def late_on(device: str, storage: Storage, dim: int | None = None) -> LateScorer:
+    """What computes late scores of `storage` on `device`, opened once in this process; see `close_late`.
 
     This is the one place where the name of a device becomes a scorer: whoever brings a scorer of their own, or a test,
     replaces it in `stages`.
 
     Args:
         device: ``cuda`` or ``cuda:N``, ``cpu``, or ``auto``: the GPU for sets of a size of which it scored the first
-            ones faster than the CPU did, where there is one.
+            ones faster than the CPU did, where there is one that multiplies in float32.
         storage: Of the documents.
+        dim: Of their vectors: a device's products are tried with it now; None: when the first set is scored.
 
     Raises:
-        DeviceError: A GPU was asked for and did not load; ``auto`` asks for none.
+        DeviceError: A GPU was asked for and did not load, or computes with less than float32; ``auto`` asks for none.
         MissingDependencyError: The same without ONNX Runtime.
     """
     if device == "cpu":
         return late_of
-    if device != "auto":
-        return DeviceScorer.open(storage, device)
+    scorer: LateScorer
     try:
-        return Quicker(late_of, DeviceScorer.open(storage, "cuda"))
+        if device == "auto":
+            scorer, there = _SCORERS.quicker(storage)
+        else:
+            scorer = there = _SCORERS.on(parse_device(device) or 0, storage)
+        if dim is not None:
+            there.check(dim)
     except (DeviceError, MissingDependencyError):
-        return late_of
+        if device == "auto":
+            return late_of
+        raise
+    return scorer
+
+
+def close_late() -> None:
+    """Give back what `late_on` holds on devices; searches that run fail, later ones open it again."""
+    _SCORERS.close()
 
 
 def check_late_device(device: str) -> str:
     """Refuse a device that late interaction never runs on."""
-    if not isinstance(device, str) or not _DEVICE.fullmatch(device):
-        raise OptionError(f"late interaction runs on cpu, cuda, cuda:N or auto, got {device!r}")
+    try:
+        if device != "auto":
+            parse_device(device)
+    except OptionError:
+        raise OptionError(f"late interaction runs on cpu, cuda, cuda:N or auto, got {device!r}") from None
     return device
