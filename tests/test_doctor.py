@@ -140,6 +140,25 @@ def test_dynamic_int8_is_for_processors_that_add_it_exactly(tmp_path, tiny_copy)
     assert met(tiny_copy, machines.h100(tmp_path / "d"))["precision"] is False
 
 
+def test_the_last_step_is_to_run_a_bundle_that_fits_and_to_make_one_for_one_that_does_not(tmp_path, tiny_copy):
+    bundle = Bundle.open(tiny_copy)
+    last = doctor.report(machines.orin_nano(tmp_path / "a"), bundle)["steps"][-1]
+    assert last["commands"][0] == f"smartrt build {tiny_copy}"
+    set_key(tiny_copy / "manifest.json", "dialect", "fused")
+    found = doctor.report(machines.orin_nano(tmp_path / "b"), Bundle.open(tiny_copy, verify=False))
+    assert found["steps"][-1]["commands"][0].startswith("smartrt export SOURCE")
+    plan = next(need for need in found["bundle"]["needs"] if need["name"] == "plan")
+    assert "there can be none: dialect" in plan["detail"]
+
+
+def test_steps_that_lead_to_another_choice_say_so(tmp_path):
+    found = doctor.report(machines.h100(tmp_path, onnx_runtime=machines.onnx_runtime()))
+    assert (found["choice"]["device"], found["steps"][-1]["title"].split(",")[0]) == (
+        "cpu", "Then make a bundle for ort on cuda",
+    )  # fmt: skip
+    assert "the choice above is for what is ready now" in found["steps"][-1]["why"]
+
+
 def test_a_fused_bundle_needs_a_new_engine(tmp_path, tiny_copy):
     set_key(tiny_copy / "manifest.json", "dialect", "fused")
     set_key(tiny_copy / "manifest.json", "opset", 23)

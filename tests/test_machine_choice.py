@@ -197,7 +197,8 @@ def test_the_steps_come_in_order_libraries_then_settings_then_the_bundle(tmp_pat
     assert first.title == "Let Python find TensorRT"
     assert "smartrt export" in last.commands[0]
     assert "--precision int4 --compute fp16" in last.commands[0]
-    assert "--engine trt --device cuda" in last.commands[1]
+    assert last.commands[1] == "smartrt build NAME.smartrt"
+    assert "--engine trt --device cuda" in last.commands[2]
     said = commands(machine)
     assert said.index("sudo nvpmodel -m 2") < said.index("sudo jetson_clocks")
     assert "sudoedit /boot/extlinux/extlinux.conf" in said

@@ -89,6 +89,8 @@ def report(sources: Sources, bundle: Bundle | None = None) -> dict[str, Any]:
     """
     machine = survey(sources)
     choice = choose(machine)
+    about = None if bundle is None else _bundle(bundle, machine, choice)
+    fits = about is not None and all(need["met"] is not False for need in about["needs"] if need["name"] != "plan")
     parts = dataclasses.asdict(machine)
     shared = parts.pop("shared")
     del parts["engines"], parts["blas_kernels"]
@@ -100,8 +102,8 @@ def report(sources: Sources, bundle: Bundle | None = None) -> dict[str, Any]:
         "engines": [dataclasses.asdict(way) | {"ready": way.ready} for way in ways(machine)],
         "choice": dataclasses.asdict(choice),
         "scorer": _scorer(machine),
-        "bundle": None if bundle is None else _bundle(bundle, machine, choice),
-        "steps": [dataclasses.asdict(step) for step in advise(machine)],
+        "bundle": about,
+        "steps": [dataclasses.asdict(step) for step in advise(machine, about["path"] if about and fits else None)],
     }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .base import Feeds, Tensor
 
+_MOST = 300  # characters of a message
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -127,7 +128,9 @@ def run_error(error: Exception, device: str, *, records: bool = False) -> Engine
 def one_line(error: Exception) -> str:
     """The message, in one line and without the machine's name that ONNX Runtime puts into it."""
     text = " ".join(str(error).split())
-    return re.sub(r" ; GPU=-?\d+ ; hostname=\S* ; file=\S* ; line=\d+ ; expr=", " in ", text)[:300]
+    text = re.sub(r" ; GPU=-?\d+ ; hostname=\S* ; file=\S* ; line=\d+ ; expr=", " in ", text)
+    # Where it happened stands first, as the whole signature of a C++ function; why stands last.
+    return text if len(text) <= _MOST else f"{text[: _MOST // 3]} … {text[-2 * _MOST // 3 :]}"
 
 
 def _device_error(error: Exception, device: str, *, records: bool) -> DeviceError | None:

@@ -5,6 +5,7 @@ First what stands between the machine and the way that it is made for, then the 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,14 +44,16 @@ class Step:
     optional: bool = False
 
 
-def advise(machine: Machine) -> tuple[Step, ...]:
+def advise(machine: Machine, bundle: str | None = None) -> tuple[Step, ...]:
     """The steps, in order.
 
     Args:
         machine: What `survey` found.
+        bundle: The path of a bundle that fits this machine as it is; None: one has to be made.
     """
     way = aim(machine)
-    steps = [*_to_way(machine, way), *_board(machine, way), *_processor(machine, way), _bundle(machine, way)]
+    last = _make(machine, way) if bundle is None else _use(machine, bundle)
+    steps = [*_to_way(machine, way), *_board(machine, way), *_processor(machine, way), last]
     first = {step.title: step for step in reversed(steps)}  # two obstacles may need the same step
     return tuple(step for step in steps if first[step.title] is step)
 
@@ -229,15 +232,29 @@ def _processor(machine: Machine, way: Way) -> Iterator[Step]:
         yield Step("Let NumPy use AVX-512, in the shell that starts Python", why, (command,), optional=True)
 
 
-def _bundle(machine: Machine, way: Way) -> Step:
+def _use(machine: Machine, bundle: str) -> Step:
+    way = next((way for way in ways(machine) if way.ready), aim(machine))
+    return Step("Run the bundle", "its needs are met here", _commands(way, shlex.quote(bundle)))
+
+
+def _make(machine: Machine, way: Way) -> Step:
     chosen = choose_way(machine, way)
     words = ["smartrt export SOURCE -o NAME.smartrt", f"--precision {chosen.precision}"]
     if chosen.compute == "fp16" and chosen.precision not in ("fp16", "fp32", "int8"):
         words.append("--compute fp16")
     if chosen.dialect != "portable":
         words.append(f"--dialect {chosen.dialect}")
-    run = "smartrt encode NAME.smartrt 'a question' --side query -o query.npz"
+    where = "on a workstation, as exporting needs PyTorch" if machine.board else "exporting needs smartrt[export]"
+    title = "Make a bundle in this precision, and run it"
+    if not way.ready:
+        title = f"Then make a bundle for {way.engine} on {way.device}, and run it"
+        where += "; the choice above is for what is ready now"
+    return Step(title, where, (" ".join(words), *_commands(way, "NAME.smartrt")))
+
+
+def _commands(way: Way, bundle: str) -> tuple[str, ...]:
+    """What compiles a bundle, where that is needed, and runs it."""
+    run = f"smartrt encode {bundle} 'a question' --side query -o query.npz"
     if way.device == "cuda":
         run += f" --engine {way.engine} --device cuda"
-    where = "on a workstation, as exporting needs PyTorch" if machine.board else "exporting needs smartrt[export]"
-    return Step("Make a bundle in this precision, and run it", where, (" ".join(words), run))
+    return (f"smartrt build {bundle}", run) if way.engine == "trt" else (run,)

@@ -15,7 +15,7 @@ from .choice import FIRST_FUSED_ONNX_RUNTIME, FIRST_FUSED_TENSORRT, UNMEASURED
 from .versions import at_least
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ..bundle import Bundle
@@ -55,7 +55,8 @@ def needs_of(bundle: Bundle, machine: Machine, choice: Choice) -> tuple[Need, ..
         _dialect(bundle, machine, choice),
     ]
     if choice.engine == "trt":
-        found.append(_plan(bundle, machine))
+        refused = [need.name for need in found if need.met is False and need.name in ("precision", "dialect")]
+        found.append(_plan(bundle, machine, refused))
     return tuple(found)
 
 
@@ -130,7 +131,9 @@ def _dialect(bundle: Bundle, machine: Machine, choice: Choice) -> Need:
     )
 
 
-def _plan(bundle: Bundle, machine: Machine) -> Need:
+def _plan(bundle: Bundle, machine: Machine, refused: Sequence[str]) -> Need:
+    if refused:
+        return Need("plan", False, f"there can be none: {' and '.join(refused)} do not fit")
     folder = cache_of(bundle, TrtOptions()).directory
     made = {graph for graph, sm in _plans(folder) if machine.gpu and sm == machine.gpu.sm}
     missing = sorted(set(bundle.manifest.graphs) - made)
