@@ -129,14 +129,21 @@ def test_a_build_without_cuda_is_a_device_error_that_names_what_it_has(machine, 
     machine.offers = [CPU]
     for processor, remedy in (("x86_64", "onnxruntime-gpu[cuda,cudnn]"), ("aarch64", "JetPack")):
         with pytest.raises(DeviceError) as caught:
-            provider(machine, tmp_path, processor=processor).check_libraries("cuda")
+            provider(machine, tmp_path, Loader(), processor=processor).check_libraries("cuda")
         message_of(caught.value, "'cuda'", CPU, remedy)
+
+
+def test_without_a_driver_nobody_is_told_to_install_a_gpus_wheel(machine, tmp_path):
+    machine.offers = [CPU]
+    with pytest.raises(DeviceError) as caught:
+        provider(machine, tmp_path, Loader("libcuda.so.1")).check_libraries("cuda")
+    assert "pip" not in message_of(caught.value, "no NVIDIA driver", CPU, "smartrt doctor")
 
 
 @pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="this ONNX Runtime was built with CUDA")
 def test_the_command_line_says_in_one_line_that_there_is_no_cuda(tiny_path, tmp_path, capsys):
     ran = call(capsys, "encode", str(tiny_path), "a text", "-o", str(tmp_path / "x.npz"), "--device", "cuda")
-    refused(ran, "'cuda'", "onnxruntime-gpu")
+    refused(ran, "'cuda'", "CUDA provider", "device='cpu'")
 
 
 # Which GPU is there.

@@ -191,6 +191,13 @@ class CudaProvider:
 
     def _without(self) -> str:
         found = ", ".join(self.runtime.get_available_providers())
+        try:
+            self.load("libcuda.so.1")
+        except OSError:
+            return (
+                "no NVIDIA driver (libcuda.so.1) is here, so no GPU can be used, and this build of ONNX Runtime has no "
+                f"CUDA provider, only {found}: `smartrt doctor` lists the steps, or ask for device='cpu'"
+            )
         return f"this build of ONNX Runtime has no CUDA provider, only {found}. {self._another_build()}"
 
     def _another_build(self) -> str:
