@@ -77,7 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser, "--dialect", help="operators of the graphs: portable for every engine, fused for new ones",
         choices=get_args(Dialect), default="portable",
     )  # fmt: skip
-    option(parser, "--opset", help="ONNX opset", type=int, default=OPSET)
+    option(parser, "--opset", help="ONNX opset, 21 at most if portable", type=int, default=OPSET)
     option(parser, "--tolerance", help="largest difference from PyTorch accepted", type=float, default=TOLERANCE)
     switch(parser, "--list", help="list the architectures that can be exported, and stop")
     json_switch(parser)

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from .precision.scheme import Scheme
 
 
+PORTABLE_OPSET = 21
+"""The newest of the dialect `portable`; the precisions `w8` and `int4` need it."""
+
 _LARGE = 1 << 30  # bytes of a bundle
 
 
@@ -75,7 +78,8 @@ def export(
         output: The bundle directory to make; it must not exist.
         wanted: The precision.
         revision: Branch, tag or commit of a hub id.
-        opset: ONNX opset of the graphs, raised where a precision needs a newer one.
+        opset: ONNX opset of the traced graphs, raised where a precision or the dialect needs a newer one; 21 at most
+            in the dialect ``portable``.
         dialect: ``portable`` for every engine, or ``fused`` for engines that know ONNX's own attention (opset 23).
         tolerance: Largest difference from PyTorch that is accepted of fp32.
         layer: The layer that token states come from, 1 being the first; the last if None.
@@ -91,10 +95,11 @@ def export(
         ExportError: The checkpoint cannot be exported, or a precision costs more than allowed; nothing is left
             at `output`.
         InputError: A retrieval set or calibration file cannot be used.
-        OptionError: An option does not belong to the checkpoint's family or the precision.
+        OptionError: An option does not belong to the checkpoint's family, the precision or the dialect.
         ParityError: A graph disagrees with PyTorch; nothing is left at `output`.
         StorageError: `output` exists, or the disk refuses.
     """
+    _check_opset(opset, dialect)
     destination = Path(output)
     scheme = None if wanted.precision == AUTO else wanted.scheme()
     with contextlib.ExitStack() as stack:
@@ -130,6 +135,14 @@ def export(
         manifest = dataclasses.replace(manifest, verified=verified)
         (directory / MANIFEST_NAME).write_text(strict_json.dumps(manifest), encoding="utf-8")
     return Bundle.open(destination)
+
+
+def _check_opset(opset: int, dialect: Dialect) -> None:
+    if dialect == "portable" and opset > PORTABLE_OPSET:
+        raise OptionError(
+            f"--opset {opset} is not portable, which is opset {PORTABLE_OPSET} at most: leave --opset out, or give "
+            "--dialect fused"
+        )
 
 
 def compare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
@@ -33,7 +34,14 @@ DEEPSTACK = {"vision": Fused(3, 0, 0, 6, 6, 0), "decoder": Fused(3, 3, 13, 6, 0,
 PRESETS = {"qwen3-vl-embedding": DEEPSTACK, "lamra": QWEN_3, "gme": QWEN_2, "vlm2vec": QWEN_2}
 
 
-@pytest.fixture(scope="module", params=list(TEXT))
+FAST = ("bert", "distilbert", "modernbert", "qwen3")
+"""Of all ways to write attention one each; the others differ around it."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[family if family in FAST else pytest.param(family, marks=pytest.mark.slow) for family in TEXT],
+)
 def text(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ir.Model]:
     """A family and its graph, loud enough that a wrong attention shows."""
     directory = tmp_path_factory.mktemp(request.param)
@@ -84,6 +92,19 @@ def test_layers_share_one_mask_that_is_spread_over_the_queries(text: tuple[str, 
     masks = {node.inputs[3] for node in fused.graph if node.op_type == "Attention"}
     apart = {"distilbert", "modernbert"}  # the one makes its mask in each layer, the other has local and global layers
     assert len(masks) == (LAYERS if family in apart else 1)
+
+
+def test_an_item_of_padding_alone_computes_the_same_fused(text: tuple[str, ir.Model]) -> None:
+    """Batches are filled up with rows of zeros: each of their queries has all keys hidden."""
+    model = text[1]
+    fused = model.clone()
+    fuse(fused)
+    fed = dialects.feeds(model, dialects.SIZES[2])
+    fed["attention_mask"][1:] = 0
+    before, after = dialects.run(model, fed), dialects.run(fused, fed)
+    for name, truth in before.items():
+        assert np.isfinite(truth).all()
+        np.testing.assert_allclose(after[name], truth, atol=CLOSE)
 
 
 @pytest.mark.parametrize("graph", ["vision", "decoder"])

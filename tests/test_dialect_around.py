@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import parser
 
 import dialects
 from precision_graphs import WIDTH, Graph, rows
@@ -84,13 +85,31 @@ def test_what_is_no_rms_norm_of_the_last_axis_stays(name: str) -> None:
     assert fused(NO_NORMS[name], fuse_norms)[1] == 0
 
 
+def test_a_weight_for_an_axis_of_unknown_size_may_be_spread_and_stays() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+        tiny (float[batch, length, wide] x, float[4] weight) => (float[batch, length, m] y)
+        <float epsilon = {1.0e-6}, float two = {2.0}, int64[1] axis = {-1}> {
+            square = Pow (x, two)  mean = ReduceMean (square, axis)  total = Add (mean, epsilon)
+            root = Sqrt (total)  normed = Div (x, root)  y = Mul (normed, weight) }"""
+    model = ir.from_proto(parser.parse_model(text))
+    rewriter = Rewriter(model)
+    tidy(model, rewriter)
+    assert fuse_norms(rewriter) == 0
+
+
 # Rotary embeddings.
 
 
 def rotation(
-    *, slices: bool = False, doubled: bool = True, sign: str = "Neg", batch: bool = True, scaling: float = 1.0
+    *,
+    slices: bool = False,
+    doubled: bool = True,
+    sign: str = "Neg",
+    batch: bool = True,
+    length: bool = True,
+    scaling: float = 1.0,
 ) -> Draw:
-    """Angles that depend on the token, of each item or of the first."""
+    """Angles that depend on the token, of each item or of the first; of each token or of the first."""
 
     def draw(graph: Graph) -> ir.Value:
         split = graph.node("Reshape", [graph.x, number(graph, np.array([0, 0, HEADS, DIM], np.int64))])
@@ -98,6 +117,8 @@ def rotation(
         halves = [_part(graph, graph.x, 2, first, first + DIM // 2) for first in (0, 0 if doubled else DIM)]
         if not batch:
             halves[0] = _part(graph, halves[0], 0, 0, 1)
+        if not length:
+            halves[0] = _part(graph, halves[0], 1, 0, 1)
         if doubled:
             halves[1] = halves[0]
         angles = graph.node("Concat", halves, axis=-1)
@@ -130,7 +151,11 @@ ROTARY = {
     "scaled": rotation(scaling=0.7),
     "one item's angles for all": rotation(batch=False),
 }
-NO_ROTARY = {"two kinds of angles": rotation(doubled=False), "no negative half": rotation(sign="Abs")}
+NO_ROTARY = {
+    "two kinds of angles": rotation(doubled=False),
+    "no negative half": rotation(sign="Abs"),
+    "one angle for all tokens": rotation(length=False),
+}
 
 
 @pytest.mark.parametrize("name", ROTARY)

@@ -22,6 +22,7 @@ from smartrt.export.wanted import Wanted
 pytestmark = pytest.mark.usefixtures("library_read_once")
 
 FAMILIES = ("bert", "modernbert", "mpnet", "qwen3", "llama")
+FAST = ("fp16", "int4")
 HEADS, DIM = 4, 16
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 LOWEST = float(np.finfo(np.float32).min)
@@ -126,7 +127,9 @@ def test_what_is_masked_changes_nothing_in_float16(tmp_path: Path) -> None:
     assert not np.array_equal(before[1, 2:], after[1, 2:])
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "precision", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in PRECISIONS]
+)
 def test_bert_fused_loses_what_it_loses_portable(precision: str, tmp_path: Path) -> None:
     check_family("bert", precision, tmp_path)
 

@@ -12,7 +12,7 @@ import transformers
 
 import smartrt
 import tiny_checkpoints
-from smartrt.errors import CorruptBundleError, ExportError, ParityError, StorageError
+from smartrt.errors import CorruptBundleError, ExportError, OptionError, ParityError, StorageError
 from smartrt.export import pipeline, text_family
 from smartrt.export.graph import check_operators
 from smartrt.export.onnx_config import supported_model_types
@@ -142,6 +142,18 @@ def test_an_output_that_exists_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "out.smartrt" / "mine").write_text("keep")
     _refused(tmp_path, checkpoint, StorageError, "exists already")
     assert (tmp_path / "out.smartrt" / "mine").read_text() == "keep"
+
+
+@pytest.mark.parametrize("opset", [22, 23])
+def test_an_opset_above_the_portable_one_is_refused_before_anything_is_loaded(opset: int, tmp_path: Path) -> None:
+    match = f"--opset {opset} is not portable, which is opset 21 at most: .* --dialect fused"
+    _refused(tmp_path, "no/such/checkpoint", OptionError, match, opset=opset)
+
+
+def test_the_newest_portable_opset_is_written(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoints.build("bert", tmp_path / "bert")
+    manifest = pipeline.export(str(checkpoint), tmp_path / "tiny.smartrt", opset=pipeline.PORTABLE_OPSET).manifest
+    assert (manifest.opset, manifest.dialect) == (21, "portable")
 
 
 def test_an_architecture_that_optimum_does_not_know_is_refused(tmp_path: Path) -> None:

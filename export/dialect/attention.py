@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from .masks import MASKED, Bias
-from .reading import Dim, attribute, dims, factor_of, made_by, operands, operators, scalar, sole_reader
+from .masks import ABSORBING, Bias
+from .reading import Dim, attribute, dims, factor_of, made_by, operands, operators, same, scalar, sole_reader
 
 if TYPE_CHECKING:
     from .masks import Masks
@@ -34,13 +34,14 @@ class _Scores:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What one Attention node is made of: `mixing` is the product whose result it makes."""
+    """What one Attention node is made of: `mixing` is the product whose result it makes, `sizes` are the scores'."""
 
     query: ir.Value
     keys: ir.Value
     values: ir.Value
     scores: _Scores
     mixing: ir.Node
+    sizes: list[Dim]
 
 
 def fuse_attention(rewriter: Rewriter, masks: Masks) -> int:
@@ -56,7 +57,7 @@ def fuse_attention(rewriter: Rewriter, masks: Masks) -> int:
 
 def _fuse(rewriter: Rewriter, masks: Masks, parts: _Parts) -> None:
     biases, (result,) = parts.scores.biases, parts.mixing.outputs
-    causal = len(biases) == 1 and biases[0].is_causal(parts.query)
+    causal = len(biases) == 1 and biases[0].is_causal(parts.sizes)
     mask = [] if causal or not biases else [masks.sum(biases, parts.mixing)]
     causality = {"is_causal": 1} if causal else {}
     inputs = [parts.query, parts.keys, parts.values, *mask]
@@ -85,12 +86,16 @@ def _parts(rewriter: Rewriter, softmax: ir.Node) -> _Parts | None:
         return None
     if perm == _SPLIT_AND_TURNED:
         sizes = [sizes[0], sizes[2], sizes[1], sizes[3]]
-    if not _fit(dims(query), sizes, dims(values)):
+    asking = dims(query)
+    if asking is None or not _fit(asking, sizes, dims(values)):
+        return None
+    spread = [*asking[:3], sizes[2]]
+    if not all(bias.fits(spread) for bias in scores.biases):
         return None
     if perm == _SPLIT_AND_TURNED:
         keys = rewriter.before(scores.product, "Transpose", [keys], perm=[0, 2, 1, 3])
         keys.type, keys.shape = query.type, ir.Shape(sizes)
-    return _Parts(query, keys, values, scores, mixing)
+    return _Parts(query, keys, values, scores, mixing, spread)
 
 
 def _scores(value: ir.Value | None) -> _Scores | None:
@@ -108,9 +113,18 @@ def _scores(value: ir.Value | None) -> _Scores | None:
         return _Scores(inner.product, inner.factor * scaled[1])
     for rest, bias in _apart(node):
         inner = _scores(rest)
-        if inner is not None and bias.usable:
+        if inner is not None and _follows(bias, inner.biases):
             return _Scores(inner.product, inner.factor, (*inner.biases, bias))
     return None
+
+
+def _follows(bias: Bias, earlier: tuple[Bias, ...]) -> bool:
+    """Whether one sum is the same as `earlier` and then `bias`.
+
+    What is added to scores that were replaced could bring them back, and of two numbers in their place one is larger.
+    """
+    numbers = {one.masked for one in earlier if one.masked is not None}
+    return not numbers or numbers == {bias.masked}
 
 
 def _apart(node: ir.Node) -> list[tuple[ir.Value | None, Bias]]:
@@ -122,21 +136,15 @@ def _apart(node: ir.Node) -> list[tuple[ir.Value | None, Bias]]:
         return []
     for masked, rest, when in ((chosen, other, True), (other, chosen, False)):
         number = scalar(masked)
-        if number is not None and number <= MASKED:
+        if number is not None and number <= ABSORBING:
             return [(rest, Bias(condition, number, when))]
     return []
 
 
-def _fit(query: list[Dim] | None, keys: list[Dim], values: list[Dim] | None) -> bool:
+def _fit(query: list[Dim], keys: list[Dim], values: list[Dim] | None) -> bool:
     """Whether the product multiplies batch by batch and head by head, or shares heads as Attention does."""
-    if query is None or values is None or not len(query) == len(keys) == len(values) == 4:
+    if values is None or not len(query) == len(keys) == len(values) == 4:
         return False
-    for part in (keys, values):
-        if _differ(query[0], part[0]) or (_differ(query[1], part[1]) and part[1] != 1):
-            return False
-    return not _differ(keys[1], values[1])
-
-
-def _differ(first: Dim, second: Dim) -> bool:
-    """Whether two sizes are known not to be the same; a size of 1 beside any other would be spread."""
-    return first != second and ((isinstance(first, int) and isinstance(second, int)) or 1 in (first, second))
+    heads = same(query[1], keys[1]) or keys[1] == 1
+    batches = same(query[0], keys[0]) and same(keys[0], values[0])
+    return heads and batches and same(keys[1], values[1]) and same(keys[2], values[2])

@@ -26,7 +26,7 @@ def join_heads(rewriter: Rewriter) -> int:
         if len(parts) < 2 or node.attributes["axis"].as_int() not in (1, -3):
             continue
         pieces = [part for part in parts if part is not None and sole_reader(part.outputs[0]) is node]
-        whole = _whole(pieces) if len(pieces) == len(parts) and _alike(pieces) else None
+        whole = _whole(pieces) if len(pieces) == len(parts) and _alike(pieces) and _for_all_heads(pieces[0]) else None
         if whole is not None:
             (result,), first = node.outputs, pieces[0]
             inputs = [*whole, *first.inputs[3:]]
@@ -67,6 +67,12 @@ def _alike(pieces: list[ir.Node]) -> bool:
     """Whether they differ in nothing but queries, keys and values."""
     kinds = {tuple(sorted((name, one.value) for name, one in node.attributes.items())) for node in pieces}
     return len(kinds) == 1 and len({node.inputs[3:] for node in pieces}) == 1
+
+
+def _for_all_heads(piece: ir.Node) -> bool:
+    """Whether the mask of `piece`, if it has one, is the same for each of its heads."""
+    sizes = dims(piece.inputs[3]) if len(piece.inputs) > 3 else []
+    return sizes is not None and (len(sizes) < 3 or sizes[-3] == 1)
 
 
 def _whole(pieces: list[ir.Node]) -> list[ir.Value] | None:

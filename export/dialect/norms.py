@@ -86,6 +86,6 @@ def _is_mean_square(value: ir.Value, states: ir.Value) -> bool:
 def _is_weight(value: ir.Value, states: ir.Value) -> bool:
     """Whether `value` is one number for each of the last axis."""
     sizes, wide = dims(value), dims(states)
-    if sizes is None or len(sizes) != 1 or value.dtype not in (None, ir.DataType.FLOAT):
+    if not sizes or not wide or len(sizes) != 1 or value.dtype not in (None, ir.DataType.FLOAT):
         return False
-    return not wide or wide[-1] is None or isinstance(wide[-1], str) or same(sizes[0], wide[-1])
+    return same(sizes[0], wide[-1])

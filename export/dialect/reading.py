@@ -103,12 +103,14 @@ def known_size(value: ir.Value | None) -> Dim:
     constant = integers(value)
     if constant is not None:
         return constant[0] if len(constant) == 1 else None
-    node = made_by(value, "Cast", "Squeeze", "Unsqueeze", "Div", "Gather", "Shape")
+    node = made_by(value, "Cast", "Squeeze", "Unsqueeze", "Div", "Mul", "Gather", "Shape")
     if node is None:
         return None
-    if node.op_type == "Div":
-        top, bottom = (known_size(part) for part in node.inputs)
-        return top // bottom if isinstance(top, int) and isinstance(bottom, int) and bottom else None
+    if node.op_type in ("Div", "Mul"):
+        first, second = (known_size(part) for part in node.inputs)
+        if not isinstance(first, int) or not isinstance(second, int):
+            return None
+        return first * second if node.op_type == "Mul" else first // second if second else None
     if node.op_type == "Gather":
         sizes, place = _asked(made_by(node.inputs[0], "Shape")), integers(node.inputs[1])
         return sizes[place[0]] if sizes is not None and place is not None and len(place) == 1 else None

@@ -139,9 +139,11 @@ def _bounds(value: ir.Value, states: ir.Value, rank: int) -> tuple[int, int] | N
 
 
 def _is_doubled(value: ir.Value, states: ir.Value) -> bool:
-    """Whether `value` has the shape of a rotation for `states`, and two halves that are the same."""
-    sizes, size = dims(value), last_size(states)
-    if sizes is None or len(sizes) != 4 or sizes[1] != 1:
+    """Whether `value` has angles for each token of `states`, alike for its heads, and two halves that are the same."""
+    sizes, turned, size = dims(value), dims(states), last_size(states)
+    if sizes is None or turned is None or len(sizes) != 4 or sizes[1] != 1:
+        return False
+    if not same(sizes[2], turned[2]) or not (sizes[0] == 1 or same(sizes[0], turned[0])):
         return False
     current: ir.Value | None = value
     while current is not None and last_size(current) == size:
