@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 PORTABLE_OPSET = 21
 """The newest of the dialect `portable`; the precisions `w8` and `int4` need it."""
 
+OPSETS = (9, 23)
+"""What the exporters of PyTorch 2.13 write, TorchScript's from 9 on; beyond, they print the whole graph and fail."""
+
 _LARGE = 1 << 30  # bytes of a bundle
 
 
@@ -138,6 +141,9 @@ def export(
 
 
 def _check_opset(opset: int, dialect: Dialect) -> None:
+    least, most = OPSETS
+    if not least <= opset <= most:
+        raise OptionError(f"--opset {opset}: PyTorch writes graphs of opset {least} to {most}")
     if dialect == "portable" and opset > PORTABLE_OPSET:
         raise OptionError(
             f"--opset {opset} is not portable, which is opset {PORTABLE_OPSET} at most: leave --opset out, or give "

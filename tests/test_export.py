@@ -205,3 +205,9 @@ def test_a_name_that_is_no_checkpoint_is_one_line(source: str, tmp_path: Path, m
 def test_a_folder_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     _refused(tmp_path, tmp_path / "pictures", ExportError, "neither config.json nor")
+
+
+@pytest.mark.parametrize("opset", [-1, 3, 8, 24, 99])
+def test_an_opset_that_no_exporter_writes_is_refused_before_anything_is_loaded(opset: int, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=f"--opset {opset}: PyTorch writes graphs of opset 9 to 23"):
+        export("nowhere", tmp_path / "out.smartrt", opset=opset, dialect="fused")
