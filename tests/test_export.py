@@ -210,4 +210,4 @@ def test_a_folder_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize("opset", [-1, 3, 8, 24, 99])
 def test_an_opset_that_no_exporter_writes_is_refused_before_anything_is_loaded(opset: int, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=f"--opset {opset}: PyTorch writes graphs of opset 9 to 23"):
-        export("nowhere", tmp_path / "out.smartrt", opset=opset, dialect="fused")
+        pipeline.export("nowhere", tmp_path / "out.smartrt", opset=opset, dialect="fused")
