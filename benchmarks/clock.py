@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 STAGES = ("preprocess", "vision", "encoder", "decoder", "score")
 """In the order that they run in: keys of a JSON file may come in another."""
 
+GRAPHS = ("vision", "encoder", "decoder")
+"""The stages of the model; the others run on the processor, whatever the device."""
+
 
 def in_order(stages: Iterable[str]) -> list[str]:
     """Each stage once, as they run; what is none of `STAGES` last."""

@@ -30,6 +30,8 @@ def open_qwen(checkpoint: Checkpoint, kind: Kind, manifest: Manifest, device: st
     options = qwen_vl_family.options_of(manifest)
     reference = qwen_vl_family.load(checkpoint, options, manifest.token_layers[0], None)
     reference = resident(reference, getattr(torch, kind.dtype), device)
+    # One pass: keys and values that are kept for a next token are copies that nobody reads.
+    reference.backbone.model.language_model.config.use_cache = False
     if kind.attention is not None:
         reference.backbone.model.set_attn_implementation(kind.attention)
     for stage, part in (("vision", "visual"), ("decoder", "language_model")):

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from commandline import call, refused
 from smartrt.benchmarks.checkpoint import write
 from smartrt.benchmarks.checkpoint.sizes import SIZES
-from smartrt.benchmarks.checkpoint.write import weight_count, write_checkpoint
+from smartrt.benchmarks.checkpoint.write import checkpoint_bytes, write_checkpoint
 from smartrt.errors import InputError, OptionError, StorageError
 from smartrt.models.checkpoint import Checkpoint
 from smartrt.models.qwen_vl.load import load_backbone
@@ -26,7 +26,7 @@ from smartrt.models.reference import load_config
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random checkpoint. Read only."""
     directory = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    assert write_checkpoint("tiny", directory) == weight_count("tiny")
+    assert write_checkpoint("tiny", directory) == checkpoint_bytes("tiny")
     return directory
 
 
@@ -83,11 +83,11 @@ def test_a_query_of_32_tokens_has_room_for_words_besides_the_template(tiny: Path
 
 
 def test_2b_and_8b_are_as_large_as_the_published_models_without_a_second_head() -> None:
-    assert weight_count("2b") / 2 == pytest.approx(2.13e9, rel=0.01)
-    assert weight_count("8b") / 2 == pytest.approx(8.14e9, rel=0.01)
+    assert checkpoint_bytes("2b") / 2 == pytest.approx(2.13e9, rel=0.01)
+    assert checkpoint_bytes("8b") / 2 == pytest.approx(8.14e9, rel=0.01)
     layer = 2 * 2048 * 2048 + 2 * 2048 * 1024 + 3 * 2048 * 6144
     assert layer == 50_331_648
-    assert math.prod((28, layer)) < weight_count("2b") / 2
+    assert math.prod((28, layer)) < checkpoint_bytes("2b") / 2
 
 
 def test_a_processor_that_is_given_is_taken_and_its_ids_with_it(tiny: Path, tmp_path: Path) -> None:
@@ -115,6 +115,13 @@ def test_what_cannot_be_made_leaves_nothing_behind(tiny: Path, tmp_path: Path, m
 
 def test_the_command_writes_one_and_says_how_large_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     made = call(capsys, "bench", "checkpoint", "tiny", tmp_path / "made", "--json")
-    assert (made.code, made.json["bytes"]) == (0, weight_count("tiny"))
+    assert (made.code, made.json["bytes"]) == (0, checkpoint_bytes("tiny"))
     refused(call(capsys, "bench", "checkpoint", "tiny", tmp_path / "made"), "exists already")
     assert call(capsys, "bench", "checkpoint", "3b", tmp_path / "other").code == 2
+
+
+@pytest.mark.parametrize(("name", "mention"), [("nowhere", "is no directory"), ("empty", "holds no tokenizer_config")])
+def test_a_processor_that_is_none_is_one_line_and_nothing_is_written(capsys, tmp_path, name, mention):
+    (tmp_path / "empty").mkdir()
+    refused(call(capsys, "bench", "checkpoint", "tiny", tmp_path / "c", "--processor", tmp_path / name), mention)
+    assert not (tmp_path / "c").exists()

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from commandline import call, refused
-from smartrt.benchmarks.commands import gpu as command
-from smartrt.benchmarks.gpu.children import run_together
+from smartrt.benchmarks.deadline import Deadline
 from smartrt.benchmarks.gpu.parts import Workshop
 from smartrt.benchmarks.gpu.plan import QUICK, WHOLE, Group
-from smartrt.benchmarks.gpu.report import lines
-from smartrt.benchmarks.gpu.requirements import evaluate
-from smartrt.benchmarks.gpu.suite import NOT_RUN, Deadline, Part, PartFailedError, PartSkippedError, Suite
-from smartrt.cli.options import Parser
-from smartrt.errors import EngineError, InputError, OptionError, SmartrtError
+from smartrt.benchmarks.gpu.suite import NOT_RUN, Part, PartFailedError, PartSkippedError, Suite
+from smartrt.errors import EngineError, InputError, OptionError
 from support import message_of
 
+IDENTITY = {"GPUs": ["NVIDIA H100"], "plan": {"rounds": 2, "visit": 1.0}, "code": "0123"}
 
-def suite(output: Path, *parts: Part, evaluates: Callable[[Any], Any] = lambda _: []) -> Suite:
-    return Suite(parts, output, {"machine": "here"}, lambda: "state", evaluates)
+
+def suite(
+    output: Path, *parts: Part, evaluates: Callable[[Any], Any] = lambda _: [], identity: Any = IDENTITY
+) -> Suite:
+    return Suite(parts, output, {"machine": "here"}, identity, lambda: "state", evaluates)
 
 
 def part(name: str, answer: Any, budget: float = 10.0) -> Part:
@@ -98,6 +96,27 @@ def test_parts_that_are_named_are_added_to_the_file(tmp_path: Path) -> None:
     assert both.run()["parts"]["a"]["result"] == 3  # without names everything is measured anew
 
 
+@pytest.mark.parametrize(
+    ("change", "mentions"),
+    [({"GPUs": ["Tesla T4"]}, ("GPUs", "NVIDIA H100", "Tesla T4")),
+     ({"plan": {"rounds": 1, "visit": 1.0}}, ("another plan", "rounds 2, now 1")), ({"code": "89ab"}, ("other code",))],
+    ids=["another GPU", "another plan", "another program"],
+)  # fmt: skip
+def test_parts_of_another_machine_plan_or_program_are_not_mixed(
+    tmp_path: Path, change: dict[str, Any], mentions: tuple[str, ...]
+) -> None:
+    output = tmp_path / "gpu.json"
+    parts = part("a", 1), part("b", 2)
+    suite(output, *parts).run()
+    before = output.read_bytes()
+    with pytest.raises(InputError) as caught:
+        suite(output, *parts, identity=IDENTITY | change).run(["b"])
+    message_of(caught.value, str(output), *mentions)
+    assert "visit" not in str(caught.value)  # what is the same is not told
+    assert output.read_bytes() == before
+    suite(output, *parts, identity=IDENTITY | change).run()  # all of it anew
+
+
 def test_an_unknown_part_and_a_file_of_something_else_are_refused_and_left_alone(tmp_path: Path) -> None:
     output = tmp_path / "gpu.json"
     with pytest.raises(OptionError) as unknown:
@@ -112,47 +131,25 @@ def test_an_unknown_part_and_a_file_of_something_else_are_refused_and_left_alone
         assert output.read_text(encoding="utf-8") == content
 
 
-def test_a_budget_that_is_used_up_ends_the_part() -> None:
-    deadline = Deadline.of(0.0)
-    assert deadline.left == 0
-    with pytest.raises(SmartrtError, match="after its budget of 0 s"):
-        deadline.check()
-    Deadline.of(60.0).check()
-
-
-# Processes.
-
-
-def test_processes_run_side_by_side_with_their_share_of_the_cores() -> None:
-    script = "import os, time; time.sleep(0.3); print(os.environ['OMP_NUM_THREADS'])"
-    began = time.monotonic()
-    done = run_together({name: ["-c", script] for name in "abc"}, Deadline.of(20), cores=7)
-    assert time.monotonic() - began < 3 * 0.3 + 5
-    assert [(each.code, each.text.strip()) for each in done.values()] == [(0, "2")] * 3
-
-
-def test_a_process_that_fails_says_its_last_line_and_one_that_hangs_is_ended_with_its_children() -> None:
-    hang = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    fail = "import sys; print('first'); sys.exit('smartrt: last')"
-    began = time.monotonic()
-    done = run_together({"hang": ["-c", hang], "fail": ["-c", fail]}, Deadline.of(1.0), cores=2)
-    assert time.monotonic() - began < 10
-    assert done["fail"].reason == "exit code 1: smartrt: last"
-    assert done["hang"].code is None
-    assert "budget" in done["hang"].reason
-
-
 # The plans.
 
 
 @pytest.mark.parametrize("plan", [WHOLE, QUICK], ids=["whole", "quick"])
-def test_a_plan_makes_what_it_measures_and_takes_eight_minutes_without_tensorrt(plan: Any, tmp_path: Path) -> None:
-    names = {each.name for each in plan.bundles}
+def test_a_plan_makes_what_it_measures_and_the_first_bundle_is_what_is_promised(plan: Any, tmp_path: Path) -> None:
+    names = [each.name for each in plan.bundles]
     assert all(bundle in names for group in plan.groups for bundle, _ in group.runs)
     parts = Workshop(plan, tmp_path).parts()
-    of_tensorrt = ("plans", "latency-trt")
-    assert sum(each.budget_s for each in parts if each.name not in of_tensorrt) <= 480
     assert [each.name for each in parts[:3]] == ["tests", "checkpoint", "export"]
+    assert [each.name for each in parts if not each.needs_gpu] == ["checkpoint", "export"]
+    assert plan.bundles[0].half
+    assert plan.bundles[0].asked == {"precision": "fp16", "dialect": "portable"}
+    assert json.loads(json.dumps(plan.to_json())) == plan.to_json()
+
+
+def test_an_export_has_more_time_than_the_longest_that_was_measured(tmp_path: Path) -> None:
+    """393 s: 2B in fp16 on four busy cores (benchmarks/results/large_exports.json says the quiet ones)."""
+    (budget,) = [each.budget_s for each in Workshop(WHOLE, tmp_path).parts() if each.name == "export"]
+    assert budget > 1.5 * 393
 
 
 def test_plans_of_tensorrt_are_compiled_before_the_first_group_that_needs_them(tmp_path: Path) -> None:
@@ -164,32 +161,3 @@ def test_plans_of_tensorrt_are_compiled_before_the_first_group_that_needs_them(t
 def test_a_misspelt_way_is_refused_when_the_plan_is_made() -> None:
     with pytest.raises(OptionError, match="warp"):
         Group("latency", (), (("fp16", "warp@cuda"),), 1)
-
-
-# The command.
-
-
-def test_without_a_gpu_it_is_one_line_and_nothing_is_written(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from smartrt.machine.survey import Sources, survey
-
-    # A tree without anything in it is a machine without a GPU, wherever this runs.
-    monkeypatch.setattr(command, "survey", lambda: survey(Sources(root=tmp_path)))
-    output = tmp_path / "gpu.json"
-    refused(call(capsys, "bench", "gpu", "-o", output), "no NVIDIA GPU", "smartrt bench latency")
-    assert not output.exists()
-
-
-def test_what_was_never_measured_says_so() -> None:
-    parts = {"latency-ort": {"status": NOT_RUN, "reason": None, "budget_s": 1.0}}
-    rows = evaluate(parts, ("fp16",))
-    assert [(row["measured"], row["met"]) for row in rows] == [(NOT_RUN, None)] * 4
-    text = "\n".join(lines({"parts": parts, "requirements": rows}))
-    assert text.count(NOT_RUN) == 1 + 4
-
-
-def test_help_names_the_parts() -> None:
-    parser = Parser(prog="gpu")
-    command.configure(parser)
-    assert "latency-trt" in "".join(parser.format_help().split())

@@ -151,10 +151,10 @@ def test_a_process_that_is_killed_from_outside_fails_alone(together: bool) -> No
 def test_outputs_are_compared_with_those_of_their_own_group(monkeypatch: pytest.MonkeyPatch) -> None:
     start = Process.start.__func__  # type: ignore[attr-defined]
 
-    def fails_on_two_threads(cls: Any, contender: Contender, grid: Grid, threads: int, folder: Path) -> Process:
+    def fails_on_two_threads(cls: Any, contender: Contender, grid: Grid, threads: int, *rest: Any) -> Process:
         if contender.name == "base" and threads == 2:
             raise EngineError("no memory")
-        return start(cls, contender, grid, threads, folder)
+        return start(cls, contender, grid, threads, *rest)
 
     monkeypatch.setattr(Process, "start", classmethod(fails_on_two_threads))
     result = run(small_grid(fake("base"), fake("other"), threads=(1, 2)))

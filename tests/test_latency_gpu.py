@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,27 @@ import torch
 
 import tiny_checkpoints
 from commandline import FAKE, call, refused
-from latency_runs import CELLS, DOCUMENT, QUERY, SHAPES, TINY, fake, rows_of, run, small_grid, small_probes, workers
+from latency_runs import (
+    CELLS,
+    DOCUMENT,
+    QUERY,
+    SHAPES,
+    TINY,
+    Steps,
+    fake,
+    rows_of,
+    run,
+    small_grid,
+    small_probes,
+    workers,
+)  # fmt: skip
 from smartrt.benchmarks import pytorch
 from smartrt.benchmarks.clock import Clock
+from smartrt.benchmarks.deadline import Deadline
+from smartrt.benchmarks.latency import floors
 from smartrt.benchmarks.latency.floors import Floors
 from smartrt.benchmarks.latency.grid import Contender, parse_cells
-from smartrt.benchmarks.latency.measure import check, problems
+from smartrt.benchmarks.latency.measure import check, measure, problems
 from smartrt.benchmarks.latency.ours import Ours
 from smartrt.benchmarks.latency.outputs import disagreement
 from smartrt.benchmarks.latency.ways import Way
@@ -142,6 +160,47 @@ def test_float16_on_a_gpu_may_differ_by_its_rounding(
     assert (disagreement(found, Contender("tiny", tiny_copy, device=device), exact) is None) is right
 
 
+# Budgets.
+
+
+class Movable(Deadline):
+    """A deadline that a test moves: no time is waited for."""
+
+    def end_in(self, seconds: float) -> None:
+        object.__setattr__(self, "at", time.monotonic() + seconds)
+
+
+@pytest.mark.parametrize("hangs", [True, False], ids=["a worker that hangs", "workers that would go on"])
+def test_a_deadline_fails_who_was_not_done_and_keeps_the_others(hangs: bool) -> None:
+    order = ["a", "b", "c"]
+    random.Random("1 0").shuffle(order)  # noqa: S311  (as a block visits them, one after another)
+    options: dict[str, Any] = {"delay": 60} if hangs else {}
+    grid = small_grid(*(fake(name, **(options if name == order[1] else {})) for name in "abc"), together=False)
+    grid = dataclasses.replace(grid, reference=order[0])
+    deadline = Movable(7.0, math.inf)
+    steps_of_one = grid.visits // 3
+    began = time.monotonic()
+    with small_probes():
+        steps = Steps(lambda done: deadline.end_in(0.5 if hangs else 0.0) if done == steps_of_one else None)
+        result = measure(grid, steps, deadline=deadline)
+    assert time.monotonic() - began < 30
+    rows = rows_of(result, QUERY)
+    assert [rows[name]["status"] for name in order] == ["ok", "failed", "failed"]
+    assert rows[order[0]]["p50_ms"] > 0
+    assert {rows[name]["message"] for name in order[1:]} == {deadline.reason}
+    assert workers() == {}
+
+
+def test_a_second_start_that_is_cut_short_does_not_fail_what_the_first_measured() -> None:
+    grid = small_grid(fake("a"), starts=2)
+    deadline = Movable(7.0, math.inf)
+    with small_probes():
+        steps = Steps(lambda done: deadline.end_in(0.0) if done == grid.visits // 2 else None)
+        result = measure(grid, steps, deadline=deadline)
+    assert rows_of(result, QUERY)["a"]["status"] == "ok"
+    assert result["groups"][0]["starts"] == 1
+
+
 # Floors.
 
 
@@ -172,17 +231,30 @@ def test_with_figures_every_row_of_a_bundle_has_its_floor_in_the_table(
 
 def test_what_cannot_be_counted_is_the_reason_of_its_rows_alone(tmp_path: Path) -> None:
     grid = small_grid(fake("there"), fake("lost", bundle=tmp_path / "lost.smartrt"))
-    floors = Floors(grid, {cell.label: CallShape(cell.batch, 8) for cell in CELLS}, {}, Override(1, 1))
+    found = Floors(grid, {cell.label: CallShape(cell.batch, 8) for cell in CELLS}, "", Override(1, 1))
     rows = [{"contender": name, "status": "ok", "encode_ms": 1.0} for name in ("there", "lost")]
-    floors.add([{"cells": [{"cell": QUERY, "rows": rows}]}])
+    found.add([{"cells": [{"cell": QUERY, "rows": rows}]}])
     assert rows[0]["floor"]["ms"] > 0
     assert "lost.smartrt" in rows[1]["floor"]
+
+
+def test_a_count_that_goes_wrong_costs_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("frames")
+
+    monkeypatch.setattr(floors, "work_of", broken)
+    rows = [{"contender": "tiny", "status": "ok", "encode_ms": 1.0}]
+    shapes = {cell.label: CallShape(cell.batch, 8) for cell in CELLS}
+    Floors(small_grid(fake("tiny")), shapes, "", Override(1, 1)).add([{"cells": [{"cell": QUERY, "rows": rows}]}])
+    assert rows[0]["floor"] == "not known: KeyError: 'frames'"
 
 
 def test_encoding_is_the_call_without_its_ranking() -> None:
     row = rows_of(run(small_grid(fake("tiny"))), QUERY)["tiny"]
     assert row["encode_ms"] < row["p50_ms"]
     assert row["encode_ms"] == pytest.approx(row["p50_ms"] - row["stages"]["score"]["p50_ms"], rel=0.5)
+    # The graphs alone are less: tokens are made in front of them.
+    assert row["graphs_ms"] == row["stages"]["encoder"]["p50_ms"] < row["encode_ms"]
 
 
 def test_an_engine_that_is_watched_keeps_what_is_its_own() -> None:
@@ -203,6 +275,6 @@ def test_half_precision_and_a_bundle_on_a_real_gpu_agree(tmp_path_factory: pytes
     grid = small_grid(*kinds, ours, source=str(source), cells=cells, together=False)
     try:
         check(grid)
-    except (MissingDependencyError, SmartrtError) as error:
+    except MissingDependencyError as error:
         pytest.skip(f"this installation does not run on the GPU: {error}")
     assert problems(run(grid)) == []

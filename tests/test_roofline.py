@@ -11,16 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from fake_cuda import FakeCudart
 from smartrt.benchmarks.roofline.floor import Floor, floor_of
 from smartrt.benchmarks.roofline.gpus import Override, Roof, find_roof
 from smartrt.benchmarks.roofline.work import CallShape, Work, graph_flops, weight_bytes, work_of
 from smartrt.bundle import Bundle
-from smartrt.errors import OptionError
+from smartrt.errors import MissingDependencyError, OptionError
 from smartrt.price import GraphProof
 from support import message_of
 
 FLOAT, HALF, INT8, INT64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.INT64
-H100 = find_roof("cuda", {"gpus": [{"name": "NVIDIA H100 80GB HBM3"}]})
+
+
+def roof_of(name: str, board: str = "", override: Override | None = None) -> Roof | str:
+    """The roof of the GPU that CUDA calls so."""
+    return find_roof("cuda", board, override, lambda _: name)
+
+
+H100 = roof_of("NVIDIA H100 80GB HBM3")
 
 
 def written(path: Path, nodes: list[Any], inputs: dict[str, Any], constants: dict[str, Any], opset: int = 23) -> Path:
@@ -94,6 +102,41 @@ def test_attention_counts_scores_and_mixtures_of_every_head_of_the_queries(tmp_p
              "v": (HALF, ["batch", 2, "length", 8])}  # fmt: skip
     path = written(tmp_path / "four.onnx", [helper.make_node("Attention", ["q", "k", "v"], ["y"])], split, {})
     assert graph_flops(path, {"batch": 3, "length": 5}) == {"fp16": expected}
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "pairs"), [(5, 5, 15), (3, 5, 6), (5, 3, 12)], ids=["square", "more keys", "more queries"]
+)
+def test_causal_attention_counts_what_is_seen_alone(tmp_path: Path, rows: int, columns: int, pairs: int) -> None:
+    inputs = {"q": (HALF, ["batch", 4, rows, 8]), "k": (HALF, ["batch", 4, columns, 8]),
+              "v": (HALF, ["batch", 4, columns, 8])}  # fmt: skip
+    node = helper.make_node("Attention", ["q", "k", "v"], ["y"], is_causal=1)
+    path = written(tmp_path / "g.onnx", [node], inputs, {})
+    assert graph_flops(path, {"batch": 3}) == {"fp16": 2 * 3 * 4 * pairs * (8 + 8)}
+
+
+@pytest.mark.parametrize(
+    ("node", "mention"),
+    [(helper.make_node("Conv", ["x", "w"], ["y"]), "Conv"),
+     (helper.make_node("Einsum", ["x", "w"], ["y"], equation="abcd,efgd->abe"), "Einsum"),
+     (helper.make_node("MatMulNBits", ["x", "w"], ["y"], domain="com.microsoft"), "com.microsoft.MatMulNBits")],
+    ids=["convolution", "einsum", "of another domain"],
+)  # fmt: skip
+def test_what_multiplies_and_is_not_counted_is_an_error_and_no_low_floor(
+    tmp_path: Path, node: Any, mention: str
+) -> None:
+    path = written(tmp_path / "g.onnx", [node], {"x": (FLOAT, ["batch", 3, 8, 8])}, {"w": zeros(FLOAT, 4, 3, 8, 8)})
+    with pytest.raises(OptionError) as caught:
+        graph_flops(path, {"batch": 1})
+    message_of(caught.value, mention, "counted")
+
+
+def test_an_axis_of_unknown_size_is_named(tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    path = written(tmp_path / "g.onnx", [node], {"x": (HALF, ["batch", "frames", 16])}, {"w": zeros(HALF, 16, 4)})
+    with pytest.raises(OptionError) as caught:
+        graph_flops(path, {"batch": 3})
+    message_of(caught.value, "frames", "x")
 
 
 def test_sizes_that_are_computed_in_the_graph_are_followed(tmp_path: Path) -> None:
@@ -192,41 +235,60 @@ def test_more_work_never_has_a_lower_floor(read: int, flops: int, times: int) ->
     [("NVIDIA H100 80GB HBM3", 3350), ("NVIDIA H200", 4800), ("NVIDIA H100 PCIe", 2000), ("NVIDIA L4", 300)],
 )
 def test_a_gpu_is_found_by_its_whole_name(name: str, bandwidth: float) -> None:
-    roof = find_roof("cuda:1", {"gpus": [{"name": "other"}, {"name": name}]})
+    roof = roof_of(name)
     assert isinstance(roof, Roof)
     assert roof.bandwidth_gb == bandwidth
     assert "datasheet" in roof.source
 
 
+def test_the_gpu_is_the_one_that_cuda_counts_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML's second GPU may be the first of CUDA_VISIBLE_DEVICES: the device itself is asked for its name."""
+    cudart = FakeCudart(devices=2, name="NVIDIA H200")
+    monkeypatch.setattr("smartrt.cuda.device.load_cudart", lambda: cudart)
+    roof = find_roof("cuda:1")
+    assert isinstance(roof, Roof)
+    assert roof.name == "H200 SXM"
+    assert "no GPU 2" in str(find_roof("cuda:2"))
+
+
 @pytest.mark.parametrize(
     ("board", "bandwidth"),
     [("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", 102),
+     ("NVIDIA Jetson Orin Nano Developer Kit Super", 102), ("Jetson AGX Orin 64GB", 204.8),
      ("NVIDIA Jetson AGX Orin Developer Kit", 204.8), ("NVIDIA Jetson AGX Thor Developer Kit", 273)],
 )  # fmt: skip
 def test_a_jetson_is_found_by_its_board_for_every_orin_is_called_orin(board: str, bandwidth: float) -> None:
-    roof = find_roof("cuda", {"board": board, "gpus": [{"name": "Orin"}]})
+    roof = roof_of("Orin", board)
     assert isinstance(roof, Roof)
     assert roof.bandwidth_gb == bandwidth
 
 
 @pytest.mark.parametrize(
-    ("device", "state"),
-    [("cpu", {"gpus": [{"name": "NVIDIA H200"}]}), ("cuda", {"gpus": "not measured"}), ("cuda", {}),
-     ("cuda:1", {"gpus": [{"name": "NVIDIA H200"}]}), ("cuda", {"gpus": [{"name": "NVIDIA H200 NVL"}]}),
-     ("cuda", {"gpus": [{"name": "NVIDIA H100 80GB HBM3 MIG 1g.10gb"}]}), ("cuda", {"board": "Jetson Orin Nano"})],
-    ids=["cpu", "no NVML", "nothing", "no second GPU", "another H200", "a slice of an H100", "an Orin Nano not Super"],
+    "board",
+    ["Jetson Orin Nano", "NVIDIA Jetson AGX Orin 32GB", "NVIDIA Jetson Orin Nano 4GB Super",
+     "NVIDIA Jetson Orin Nano Developer Kit", "a carrier for the AGX Orin Developer Kit"],
 )  # fmt: skip
-def test_what_is_in_no_table_is_not_guessed(device: str, state: dict[str, Any]) -> None:
-    assert isinstance(find_roof(device, state), str)
+def test_another_module_of_the_family_does_not_take_its_figures(board: str) -> None:
+    assert roof_of("Orin", board) == "the GPU 'Orin' is in no table"
+
+
+def test_what_is_in_no_table_is_not_guessed() -> None:
+    assert "CPU" in str(find_roof("cpu"))
+    assert "'NVIDIA H200 NVL'" in str(roof_of("NVIDIA H200 NVL"))
+    assert "(MIG)" in str(roof_of("NVIDIA H100 80GB HBM3 MIG 1g.10gb"))
+
+    def absent(_: str) -> str:
+        raise MissingDependencyError("there is no libcudart")
+
+    assert find_roof("cuda", name_of=absent) == "there is no libcudart"
 
 
 def test_figures_of_the_command_line_count_before_the_tables_and_for_a_cpu_too() -> None:
-    state = {"gpus": [{"name": "NVIDIA H200"}]}
-    slower = find_roof("cuda", state, Override(bandwidth_gb=1000))
+    slower = roof_of("NVIDIA H200", override=Override(bandwidth_gb=1000))
     assert isinstance(slower, Roof)
     assert (slower.bandwidth_gb, slower.peak_tflops["fp16"]) == (1000, 989.4)
     assert slower.source.startswith("command line")
-    cpu = find_roof("cpu", {}, Override(20, 0.1))
+    cpu = find_roof("cpu", override=Override(20, 0.1))
     assert isinstance(cpu, Roof)
     assert floor_of(Work(20_000_000, {"int8": 0}), cpu) == Floor(pytest.approx(1.0), 0.0)
 
@@ -235,7 +297,7 @@ def test_figures_of_the_command_line_count_before_the_tables_and_for_a_cpu_too()
     ("given_", "missing"), [(Override(20), "--peak-tflops"), (Override(None, 1), "--bandwidth-gb")]
 )
 def test_half_of_the_figures_of_an_unknown_device_is_not_enough(given_: Override, missing: str) -> None:
-    assert f"give {missing} as well" in str(find_roof("cpu", {}, given_))
+    assert f"give {missing} as well" in str(find_roof("cpu", override=given_))
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])

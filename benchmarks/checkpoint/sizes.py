@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+SEED = 20240521
+"""Of the weights, unless another is asked for."""
+
 _ROPE = {"rope_type": "default", "mrope_interleaved": True}
 _TEXT = {
     "vocab_size": 151936, "head_dim": 128, "num_key_value_heads": 8, "max_position_embeddings": 262144,

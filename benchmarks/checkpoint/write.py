@@ -18,7 +18,7 @@ from smartrt.errors import InputError, OptionError
 from smartrt.files import new_directory
 
 from .processor import special_ids, write_processor
-from .sizes import SIZES
+from .sizes import SEED, SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     Shapes = dict[str, tuple[int, ...]]
 
-SEED = 20240521
 _SHARD_BYTES = 1 << 28
 _MOST_THREADS = 8  # as many shards are in memory
 _DEVIATION = 0.02
+_PROCESSOR_FILES = ("tokenizer_config.json", "preprocessor_config.json")
 
 
 def write_checkpoint(
@@ -57,13 +57,15 @@ def write_checkpoint(
 
     Raises:
         OptionError: There is no such size, or the tokenizer has more entries than the size has rows.
-        InputError: `processor` is no directory.
+        InputError: `processor` is no directory, or lacks files.
         StorageError: `directory` exists, or the disk refuses.
     """
     if size not in SIZES:
         raise OptionError(f"unknown size {size!r}; there are: {', '.join(SIZES)}")
     if processor is not None and not processor.is_dir():
         raise InputError(f"{processor} is no directory: give one with the tokenizer's files, or leave --processor out")
+    if processor is not None and (missing := [name for name in _PROCESSOR_FILES if not (processor / name).is_file()]):
+        raise InputError(f"{processor} holds no {', '.join(missing)}: give the files of a Qwen3-VL's processor")
     with new_directory(directory) as part:
         if processor is None:
             write_processor(part)
@@ -75,8 +77,8 @@ def write_checkpoint(
     return _bytes(shapes)
 
 
-def weight_count(size: str) -> int:
-    """Bytes that `write_checkpoint` will tell of; 0 of a size that there is not."""
+def checkpoint_bytes(size: str) -> int:
+    """Bytes of all weights, that `write_checkpoint` will tell of; 0 of a size that there is not."""
     return _bytes(_shapes(_config(size, {}))) if size in SIZES else 0
 
 

@@ -13,26 +13,32 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .suite import Deadline
+    from ..deadline import Deadline
 
-_TAIL = 4000
+_TAIL = 32_000
 _POLL_S = 0.1
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How a process ended: `code` is None if it was ended at the deadline; `text` is the end of what it said."""
+    """How a process ended: `code` is None if it was ended at the deadline; `text` is the end of what it said.
+
+    `seconds` is None if it was never started.
+    """
 
     code: int | None
     text: str
-    seconds: float
+    seconds: float | None
 
     @property
     def reason(self) -> str:
         """One line on why it failed."""
+        if self.seconds is None:
+            return "not started: the part's budget was used up"
         if self.code is None:
             return f"ended after {self.seconds:.0f} s: the part's budget was used up"
         lines = self.text.strip().splitlines()
@@ -40,46 +46,66 @@ class Finished:
 
 
 def run_together(
-    commands: Mapping[str, Sequence[str]], deadline: Deadline, *, cores: int, at: Path | None = None
+    commands: Mapping[str, Sequence[str]],
+    deadline: Deadline,
+    *,
+    cores: int,
+    at_once: int | None = None,
+    at: Path | None = None,
 ) -> dict[str, Finished]:
     """Run processes of this interpreter side by side, each with its share of the cores.
 
     Args:
-        commands: By name, the arguments of ``python``.
-        deadline: When those that still run are ended.
+        commands: By name, the arguments of ``python``; they start in this order.
+        deadline: When those that still run are ended; those that ended before keep what they did.
         cores: Of all together.
+        at_once: How many run at a time; None: all.
         at: Where they run.
     """
-    share = str(max(1, cores // max(1, len(commands))))
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-    environment = os.environ | dict.fromkeys(names, share)
-    began = time.monotonic()
+    most = min(at_once or len(commands), len(commands))
+    environment = os.environ | dict.fromkeys(_POOLS, str(max(1, cores // max(1, most))))
+    waiting, running, done = dict(commands), dict[str, _Child](), dict[str, Finished]()
     with contextlib.ExitStack() as stack:
-        running: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
-        for name, command in commands.items():
-            said = stack.enter_context(tempfile.TemporaryFile())
+        while (waiting or running) and deadline.left:
+            while waiting and len(running) < most:
+                name = next(iter(waiting))
+                running[name] = stack.enter_context(_Child.start(waiting.pop(name), environment, at))
+            done |= {name: child.finished() for name, child in running.items() if child.ended}
+            running = {name: child for name, child in running.items() if name not in done}
+            time.sleep(min(_POLL_S, deadline.left) if running else 0)
+        done |= {name: child.finished() for name, child in running.items()}
+    return {name: done.get(name, Finished(None, "", None)) for name in commands}
+
+
+@dataclass(frozen=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    said: IO[bytes]
+    began: float
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, command: Sequence[str], environment: Mapping[str, str], at: Path | None) -> Iterator[_Child]:
+        """It ends with the context, and all that it started with it."""
+        with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(  # noqa: S603  (our own interpreter)
                 [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
                 env=environment, cwd=at, start_new_session=True,
             )  # fmt: skip
-            stack.callback(_end, process)
-            running[name] = process, said
-        took = _wait({name: process for name, (process, _) in running.items()}, deadline, began)
-        return {
-            name: Finished(process.poll(), _tail(said), took.get(name, time.monotonic() - began))
-            for name, (process, said) in running.items()
-        }
+            try:
+                yield cls(process, said, time.monotonic())
+            finally:
+                _end(process)
 
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
 
-def _wait(running: Mapping[str, subprocess.Popen[bytes]], deadline: Deadline, began: float) -> dict[str, float]:
-    """Seconds of those that ended."""
-    took: dict[str, float] = {}
-    while len(took) < len(running) and deadline.left:
-        for name, process in running.items():
-            if name not in took and process.poll() is not None:
-                took[name] = time.monotonic() - began
-        time.sleep(_POLL_S if len(took) < len(running) else 0)
-    return took
+    def finished(self) -> Finished:
+        size = self.said.seek(0, os.SEEK_END)
+        self.said.seek(max(0, size - _TAIL))
+        text = self.said.read().decode(errors="replace")
+        return Finished(self.process.poll(), text, time.monotonic() - self.began)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -88,9 +114,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _tail(said: IO[bytes]) -> str:
-    size = said.seek(0, os.SEEK_END)
-    said.seek(max(0, size - _TAIL))
-    return said.read().decode(errors="replace")

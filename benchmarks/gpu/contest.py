@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,15 +15,16 @@ from ..latency.grid import Contender, Grid, parse_cells
 from ..latency.ways import Way
 from ..machine import cores
 from ..pytorch import check_kind
+from .bundles import problem_of
 from .plan import EXACT
 from .suite import PartFailedError, PartSkippedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from ..deadline import Deadline
     from .plan import Group, Plan
-    from .suite import Deadline
 
 _MOST_THREADS = 8
 
@@ -39,7 +39,7 @@ def contest(
         group: Its contenders.
         checkpoint: What PyTorch runs.
         bundle: Where the bundle of a name lies.
-        deadline: When it is given up.
+        deadline: When it ends; contenders that were not done by then are failed, the others are kept.
 
     Returns:
         ``latency``, the result of `smartrt bench latency`; ``left_out``, by contender why it is not in it; and
@@ -54,7 +54,8 @@ def contest(
         need_tensorrt()
     left_out: dict[str, str] = {}
     grid = _grid(plan, group, checkpoint, bundle, left_out)
-    result = latency.measure(grid, _bar(deadline))
+    deadline.check()
+    result = latency.measure(grid, progress, deadline=deadline)
     problems = latency.problems(result) + [f"{name}: left out: {why}" for name, why in left_out.items()]
     found = {"left_out": left_out, "problems": problems, "latency": result}
     if problems:
@@ -75,9 +76,11 @@ def need_tensorrt() -> None:
 
 
 def _grid(plan: Plan, group: Group, checkpoint: Path, bundle: Callable[[str], Path], left_out: dict[str, str]) -> Grid:
-    there = [name for name, _ in group.runs if bundle(name).exists()]
+    problems = {name: problem_of(bundle(name), plan.bundle(name)) for name, _ in group.runs}
+    there = [name for name, problem in problems.items() if problem is None]
     if not there:
-        raise SmartrtError("none of its bundles is there: run the parts checkpoint and export first")
+        first = next(iter(problems.values()))
+        raise SmartrtError(f"none of its bundles can be used, run the parts checkpoint and export first: {first}")
     theirs = [
         Contender(f"PyTorch {kind}", bundle(there[0]), kind=kind, device=plan.device)
         for kind in group.kinds
@@ -86,7 +89,11 @@ def _grid(plan: Plan, group: Group, checkpoint: Path, bundle: Callable[[str], Pa
     ours = []
     for name, text in group.runs:
         way = Way.parse(text, plan.device)
-        ours.append(Contender(f"{name}, {text}", bundle(name), None, way.engine, way.device, way.options))
+        contender = Contender(f"{name}, {text}", bundle(name), None, way.engine, way.device, way.options)
+        if (problem := problems[name]) is None:
+            ours.append(contender)
+        else:
+            left_out[contender.name] = problem
     threads = min(_MOST_THREADS, cores())
     whole = Grid(
         (*theirs, *ours), parse_cells(plan.queries, plan.documents), (threads,), (theirs or ours)[0].name,
@@ -102,20 +109,14 @@ def _grid(plan: Plan, group: Group, checkpoint: Path, bundle: Callable[[str], Pa
 
 
 def _able(whole: Grid, ours: list[Contender], left_out: dict[str, str]) -> list[Contender]:
-    """Those whose bundle is there, from the first that opens: it makes the inputs. Others fail when they start."""
+    """From the first that opens: it makes the inputs. Others fail when they start."""
     while ours:
         first = ours[0]
         alone = replace(whole, contenders=(first,), reference=first.name)
         if _runs(first.name, left_out, functools.partial(latency.check, alone)):
-            return [each for each in ours if each is first or _is_there(each, left_out)]
+            break
         ours = ours[1:]
-    return []
-
-
-def _is_there(contender: Contender, left_out: dict[str, str]) -> bool:
-    if not contender.bundle.exists():
-        left_out[contender.name] = f"there is no bundle {contender.bundle.name}"
-    return contender.name not in left_out
+    return ours
 
 
 def _runs(name: str, left_out: dict[str, str], check: Callable[[], Any]) -> bool:
@@ -124,25 +125,3 @@ def _runs(name: str, left_out: dict[str, str], check: Callable[[], Any]) -> bool
     except SmartrtError as error:
         left_out[name] = str(error)
     return name not in left_out
-
-
-def _bar(deadline: Deadline) -> Callable[[str, int], contextlib.AbstractContextManager[Any]]:
-    """A progress bar that ends what it measures at the deadline."""
-
-    @contextlib.contextmanager
-    def bar(label: str, total: int) -> Iterator[Any]:
-        with progress(label, total) as shown:
-            yield _Checked(shown, deadline)
-
-    return bar
-
-
-class _Checked:
-    def __init__(self, shown: Any, deadline: Deadline) -> None:
-        self._shown = shown
-        self._deadline = deadline
-
-    def advance(self, count: int) -> None:
-        """Show it, and look at the clock."""
-        self._shown.advance(count)
-        self._deadline.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..latency.ways import Way
@@ -24,6 +24,13 @@ class Exported:
     name: str
     flags: tuple[str, ...]
     half: bool = False
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What its manifest must say, as far as the flags decide it: ``precision``, ``dialect``, ``compute``."""
+        given = dict(zip(self.flags[::2], self.flags[1::2], strict=True))
+        asked = {"precision": given.get("--precision", "fp32"), "dialect": given.get("--dialect", "portable")}
+        return asked | ({"compute": given["--compute"]} if "--compute" in given else {})
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run. The default is the one that the issue's requirements are evaluated on.
+    """What one run makes and measures. Without bundles and groups, which the defaults lack, it measures nothing.
 
     Attributes:
         size: Of the random checkpoint, a name of `checkpoint.sizes.SIZES`.
@@ -73,26 +80,28 @@ class Plan:
     visit: float = 1.0
     tests: tuple[str, ...] = ("-m", "gpu", "-q")
     budgets: dict[str, float] = field(
-        default_factory=lambda: {"tests": 60.0, "checkpoint": 30.0, "export": 210.0, "plans": 240.0}
+        default_factory=lambda: {"tests": 180.0, "checkpoint": 30.0, "export": 600.0, "plans": 240.0}
     )
 
     def bundle(self, name: str) -> Exported:
         """The bundle of that name."""
         return next(each for each in self.bundles if each.name == name)
 
+    @property
+    def half(self) -> frozenset[str]:
+        """Names of the bundles whose products are float16's."""
+        return frozenset(each.name for each in self.bundles if each.half)
+
     def to_json(self) -> dict[str, Any]:
-        """For the result."""
-        return {
-            "size": self.size,
-            "device": self.device,
-            "bundles": {each.name: " ".join(each.flags) for each in self.bundles},
-            "half": [each.name for each in self.bundles if each.half],
-            "queries": list(self.queries),
-            "documents": list(self.documents),
-            "starts": self.starts,
-            "rounds": self.rounds,
-            "visit": self.visit,
+        """For the result: all that decides it, so that two runs of one plan can be told from two of different ones."""
+        whole = asdict(self) | {"bundles": {each.name: " ".join(each.flags) for each in self.bundles}}
+        groups = {
+            each.name: {"kinds": list(each.kinds), "runs": [", ".join(run) for run in each.runs]}
+            for each in self.groups
         }
+        listed = {name: list(whole[name]) for name in ("queries", "documents", "tests")}
+        del whole["budgets"]
+        return whole | listed | {"half": sorted(self.half), "groups": groups}
 
 
 _HALF = ("--precision", "fp16", "--preset", PRESET)
@@ -122,7 +131,7 @@ _GROUPS = (
 )
 
 WHOLE = Plan(bundles=_BUNDLES, groups=_GROUPS)
-"""Everything, on the 2B checkpoint: 8 minutes at most where TensorRT is not installed: its two parts are skipped."""
+"""Everything, on the 2B checkpoint."""
 
 QUICK = replace(
     WHOLE,

@@ -11,7 +11,7 @@ from ..latency.report import lines as latency_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MET = {True: "yes", False: "NO", None: "-"}
+_MET = {True: "yes", False: "NO", None: "not known"}
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
@@ -19,11 +19,14 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     rows = [["part", "status", "s", "budget", ""]]
     for name, part in result["parts"].items():
         seconds = f"{part['seconds']:g}" if "seconds" in part else "-"
-        rows.append([name, part["status"], seconds, f"{part['budget_s']:g}", part["reason"] or ""])
+        rows.append([name, part["status"], seconds, f"{part['budget_s']:g}", part["reason"] or _counts(part)])
     yield from table(rows, right=frozenset({2, 3}))
     for name, part in result["parts"].items():
         found = part.get("result")
-        if isinstance(found, dict) and "latency" in found:
+        if not isinstance(found, dict):
+            continue
+        yield from (f"  {line}" for key in ("lines", "skipped") for line in found.get(key, ()))
+        if "latency" in found:
             yield ""
             yield name
             yield from latency_lines(found["latency"])
@@ -31,6 +34,13 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield from table([["requirement", "measured", "met", "by"], *map(_requirement, result["requirements"])])
 
 
+def _counts(part: dict[str, Any]) -> str:
+    """Of tests."""
+    found = part.get("result")
+    counts = found.get("counts", {}) if isinstance(found, dict) else {}
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
 def _requirement(row: dict[str, Any]) -> list[str]:
     measured = row["measured"] if isinstance(row["measured"], str) else f"{row['measured']:.4g}"
-    return [row["wanted"], measured, _MET[row["met"]], row["by"] or ""]
+    return [row["wanted"], measured, _MET[row["met"]] if row["required"] else "", row["by"] or ""]

@@ -1,4 +1,4 @@
-"""Parts, one after another, into one JSON file that is rewritten after each: the machine may be taken away."""
+"""Parts, one after another, into one JSON file that is rewritten after each: a run may be broken off."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from smartrt import strict_json
 from smartrt.errors import InputError, OptionError, SmartrtError
 from smartrt.files import replace_file
+
+from ..deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,33 +34,6 @@ class PartFailedError(SmartrtError):
 
 
 @dataclass(frozen=True)
-class Deadline:
-    """When a part has used its budget."""
-
-    budget_s: float
-    at: float
-
-    @classmethod
-    def of(cls, budget_s: float) -> Deadline:
-        """It begins now."""
-        return cls(budget_s, time.monotonic() + budget_s)
-
-    @property
-    def left(self) -> float:
-        """Seconds; 0 when it is over."""
-        return max(0.0, self.at - time.monotonic())
-
-    def check(self, *_: object) -> None:
-        """End a part whose budget is used up.
-
-        Raises:
-            SmartrtError: It is.
-        """
-        if not self.left:
-            raise SmartrtError(f"given up after its budget of {self.budget_s:g} s")
-
-
-@dataclass(frozen=True)
 class Part:
     """One step of a run.
 
@@ -66,11 +41,13 @@ class Part:
         name: In the file, and what ``--only`` takes.
         budget_s: Seconds it may take.
         run: Does it, and returns what is JSON-ready. Any `SmartrtError` is a failure that ends no other part.
+        needs_gpu: Whether it is of no use on a machine without one.
     """
 
     name: str
     budget_s: float
     run: Callable[[Deadline], Any]
+    needs_gpu: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,7 +57,8 @@ class Suite:
     Attributes:
         parts: In their order.
         output: The file.
-        about: What stands at its top: the machine, the plan.
+        about: What stands at its top: the machine.
+        identity: What two runs must share to stand in one file, by its name for people: GPUs, plan, code.
         state: Reads clocks and heat; before and after each part.
         evaluate: Makes the requirements of the parts' entries.
     """
@@ -88,8 +66,19 @@ class Suite:
     parts: Sequence[Part]
     output: Path
     about: Mapping[str, Any]
+    identity: Mapping[str, Any]
     state: Callable[[], Any]
     evaluate: Callable[[Mapping[str, Any]], list[dict[str, Any]]]
+
+    def check(self, only: Sequence[str]) -> None:
+        """Refuse names that are no part's.
+
+        Raises:
+            OptionError: There is no such part.
+        """
+        names = [part.name for part in self.parts]
+        if unknown := [name for name in only if name not in names]:
+            raise OptionError(f"there is no part {unknown[0]!r}; there are: {', '.join(names)}")
 
     def run(self, only: Sequence[str] = (), report: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
         """Run all parts, or those named in `only`; then the others keep what the file says of them.
@@ -103,12 +92,10 @@ class Suite:
 
         Raises:
             OptionError: There is no such part.
-            InputError: The file that is to be added to is none of this command.
+            InputError: The file that is to be added to is none of this command, or of another machine, plan or code.
             StorageError: The disk refuses.
         """
-        names = [part.name for part in self.parts]
-        if unknown := [name for name in only if name not in names]:
-            raise OptionError(f"there is no part {unknown[0]!r}; there are: {', '.join(names)}")
+        self.check(only)
         entries = self._kept() if only else {}
         for part in self.parts:
             entries.setdefault(part.name, {"status": NOT_RUN, "reason": None, "budget_s": part.budget_s})
@@ -133,7 +120,7 @@ class Suite:
             status, reason, found = "failed", str(error), error.result
         except SmartrtError as error:
             status, reason = "failed", str(error)
-        except Exception as error:  # noqa: BLE001  (a bug in one part must not cost the others: the machine is lent)
+        except Exception as error:  # noqa: BLE001  (a bug in one part must not cost the others)
             status, reason = "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return {
             "status": status,
@@ -147,7 +134,8 @@ class Suite:
 
     def _write(self, entries: dict[str, Any]) -> dict[str, Any]:
         ordered = {part.name: entries[part.name] for part in self.parts}
-        result = {"format": FORMAT, **self.about, "parts": ordered, "requirements": self.evaluate(ordered)}
+        about = {"format": FORMAT, **self.about, "identity": self.identity}
+        result = {**about, "parts": ordered, "requirements": self.evaluate(ordered)}
         text = json.dumps(result, indent=1, allow_nan=False)
         replace_file(self.output, f"{text}\n".encode())
         written: dict[str, Any] = json.loads(text)
@@ -157,10 +145,32 @@ class Suite:
         """The parts of a file that is there."""
         if not self.output.exists():
             return {}
+        entries, identity = self._read()
+        other = [name for name, now in self.identity.items() if identity.get(name) != now]
+        if other:
+            differs = " and ".join(_difference(name, identity.get(name), self.identity[name]) for name in other)
+            raise InputError(
+                f"{self.output} was measured with {differs}: parts of both cannot stand in one file; choose another "
+                "name (--work keeps what was made), or measure all parts anew"
+            )
+        return {part.name: entries[part.name] for part in self.parts if part.name in entries}
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Parts and identity of the file."""
         try:
             data = strict_json.load(self.output)
-            if data["format"] == FORMAT and all("status" in entry for entry in data["parts"].values()):
-                return {part.name: data["parts"][part.name] for part in self.parts if part.name in data["parts"]}
+            known = data["format"] == FORMAT and all("status" in entry for entry in data["parts"].values())
+            if known and isinstance(data["identity"], dict):
+                return data["parts"], data["identity"]
         except (OSError, strict_json.StrictJsonError, TypeError, KeyError, AttributeError):
             pass
         raise InputError(f"{self.output} is no result of smartrt bench gpu: choose another name, or remove it")
+
+
+def _difference(name: str, was: Any, now: Any) -> str:
+    """``another plan (rounds 1, now 2)``; of a hash there is nothing to show."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        keys = [key for key in now if was.get(key) != now[key]] or [key for key in was if key not in now]
+        shown = [f"{key} {was.get(key)}, now {now.get(key)}" for key in keys]
+        return f"another {name} ({'; '.join(shown)[:200]})"
+    return f"other {name}" if isinstance(now, str) else f"other {name} ({was}, now {now})"

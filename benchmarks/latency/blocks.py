@@ -11,8 +11,9 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
-from smartrt.errors import EngineError
+from smartrt.errors import SmartrtError
 
+from ..deadline import NEVER
 from ..scoring.probes import Probes
 from ..sensors import device_memory, joules_between
 from .outputs import compare, read_outputs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from ..deadline import Deadline
     from ..sensors import Energy
     from .grid import Contender, Grid
 
@@ -44,12 +46,15 @@ def too_coarse(domain: str, visit: float) -> str | None:
 class Block:
     """Runs one block. `run` returns it JSON-ready."""
 
-    def __init__(self, grid: Grid, threads: int, start: int, folder: Path, energy: Energy) -> None:
+    def __init__(
+        self, grid: Grid, threads: int, start: int, folder: Path, energy: Energy, deadline: Deadline = NEVER
+    ) -> None:
         self._grid = grid
         self._threads = threads
         self._start = start
         self._folder = folder
         self._energy = energy
+        self._deadline = deadline
         self._random = random.Random(f"{threads} {start}")  # noqa: S311  (an order, not a secret)
         self._probes = Probes(threads)
         self._probed: list[dict[str, float]] = []
@@ -104,8 +109,9 @@ class Block:
     def _begin(self, contender: Contender) -> Process | None:
         run = self._runs[contender.name] = {"failed": None, "cold": None, "memory": None, "cells": {}, "outputs": {}}
         try:
-            process = Process.start(contender, self._grid, self._threads, self._folder)
-        except EngineError as error:
+            self._deadline.check()
+            process = Process.start(contender, self._grid, self._threads, self._folder, self._deadline)
+        except SmartrtError as error:
             run["failed"] = str(error)
             return None
         run["cold"] = process.first
@@ -117,10 +123,11 @@ class Block:
         if run["failed"] is None:
             try:
                 work(process, *given)
-            except EngineError as error:
+            except SmartrtError as error:
                 run["failed"] = str(error)
 
     def _prepare(self, process: Process) -> None:
+        self._deadline.check()
         process.ask("load")
         for number, cell in enumerate(self._grid.cells):
             if self._start == 0:
@@ -128,6 +135,7 @@ class Block:
             self._runs[process.name]["cells"][cell.label] = {"calls": [], "made": 0, "joules": None}
 
     def _visit(self, process: Process, cell: int) -> None:
+        self._deadline.check()
         time.sleep(PAUSE)
         kept = self._runs[process.name]["cells"][self._grid.cells[cell].label]
         before = self._energy.joules()

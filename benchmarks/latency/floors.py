@@ -12,11 +12,11 @@ from smartrt.errors import SmartrtError
 from smartrt.items import parse_item
 
 from ..roofline.floor import Floor, floor_of
-from ..roofline.gpus import Override, Roof, find_roof
+from ..roofline.gpus import Override, Roof, find_roof, gpu_name
 from ..roofline.work import CallShape, Work, work_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from smartrt.encoder import Encoder
@@ -40,22 +40,25 @@ class Floors:
     Attributes:
         grid: What was measured.
         shapes: Of each cell, by its label.
-        state: `sensors.machine_state()`.
+        board: Model of the board, if it is a Jetson.
         override: Figures of the command line.
+        name_of: The name of a CUDA device.
     """
 
     grid: Grid
     shapes: Mapping[str, CallShape]
-    state: Mapping[str, Any]
+    board: str = ""
     override: Override | None = None
+    name_of: Callable[[str], str] = gpu_name
 
     def __post_init__(self) -> None:
         self._works: dict[tuple[Path, str], Work | str] = {}
+        self._roofs: dict[str, Roof | str] = {}
 
     def roofs(self) -> dict[str, Any]:
         """By device of a bundle, its figures or why they are not known; JSON-ready."""
         devices = dict.fromkeys(each.device for each in self.grid.contenders if each.kind is None)
-        found = {device: find_roof(device, self.state, self.override) for device in devices}
+        found = {device: self._roof(device) for device in devices}
         return {
             device: roof.to_json() if isinstance(roof, Roof) else f"not known: {roof}" for device, roof in found.items()
         }
@@ -70,8 +73,13 @@ class Floors:
                     if contender.kind is None and row["status"] == "ok":
                         row["floor"] = _entry(self._floor(contender, cell["cell"]), row["encode_ms"])
 
+    def _roof(self, device: str) -> Roof | str:
+        if device not in self._roofs:
+            self._roofs[device] = find_roof(device, self.board, self.override, self.name_of)
+        return self._roofs[device]
+
     def _floor(self, contender: Contender, label: str) -> Floor | str:
-        roof = find_roof(contender.device, self.state, self.override)
+        roof = self._roof(contender.device)
         if not isinstance(roof, Roof):
             return roof
         place = contender.bundle, label
@@ -86,6 +94,8 @@ def _counted(path: Path, shape: CallShape) -> Work | str:
         return work_of(Bundle.open(path, verify=False), shape)
     except SmartrtError as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001  (what was measured must not be lost with it)
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _entry(floor: Floor | str, measured: float) -> dict[str, Any] | str:

@@ -16,6 +16,7 @@ from smartrt.export.measure import streamed
 
 from ..accuracy.contenders import Contender as Encoded
 from ..accuracy.contenders import EngineOptions
+from ..deadline import NEVER
 from ..machine import code_sha256, describe
 from ..pytorch import check_kind, check_source
 from ..scoring.probes import blas_threads
@@ -26,11 +27,14 @@ from .summary import INTERVAL, summarise
 from .workload import Workload, check_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smartrt.evaluation.quality import Encodes
     from smartrt.export.build import Bar
     from smartrt.manifest import Manifest
 
     from ..accuracy.encoded import EncodedCache
+    from ..deadline import Deadline
     from ..kept import Kept
     from ..roofline.gpus import Override
     from ..roofline.work import CallShape
@@ -80,6 +84,7 @@ def measure(
     keep: Kept | None = None,
     cache: EncodedCache | None = None,
     override: Override | None = None,
+    deadline: Deadline = NEVER,
 ) -> dict[str, Any]:
     """Measure a grid that passed `check`.
 
@@ -89,29 +94,20 @@ def measure(
         keep: Where each block is kept as soon as it is done, and looked for before it is measured.
         cache: Of encoded texts, for the corpus.
         override: Bandwidth and peak that floors are made of, instead of the GPU's own.
+        deadline: When contenders that are not done fail with that reason; what the others did is summarised.
 
     Returns:
         JSON-ready: machine, sensors, grid, corpus, and `summary.summarise`, each row of a bundle with its floor.
+
+    Raises:
+        SmartrtError: The deadline passed before anything was measured.
     """
     with tempfile.TemporaryDirectory(prefix="smartrt-") as scratch, Energy.open() as energy:
         folder = Path(scratch)
-        workload, made_by, shapes = _workload(grid, folder, bar, cache)
+        workload, made_by, shapes = _workload(grid, folder, bar, cache, deadline)
         machine = describe() | {"state": machine_state()}
-        blocks = []
         with bar("latency", grid.visits) as shown:
-            for start in range(grid.starts):
-                for threads in grid.threads:
-                    about = _about(grid, threads, start)
-                    block = keep.get(f"latency-{threads}-{start}", about) if keep else None
-                    if block is None:
-                        block = Block(grid, threads, start, folder, energy).run(shown.advance)
-                        if keep:
-                            keep.put(f"latency-{threads}-{start}", about, block)
-                        block["kept"] = False
-                    else:
-                        shown.advance(grid.visits // (grid.starts * len(grid.threads)))
-                        block["kept"] = True
-                    blocks.append(block)
+            blocks = _blocks(grid, folder, energy, keep, shown.advance, deadline)
         # Last: a sensor that failed on the way is absent, and no total is made without it.
         coarse = {name: why for name in energy.domains if (why := too_coarse(name, grid.visit))}
         sensors = {
@@ -121,7 +117,7 @@ def measure(
             "notes": list(energy.notes),
         }
     corpus, groups = workload.corpus, summarise(grid, blocks)
-    floors = Floors(grid, shapes, machine["state"], override)
+    floors = Floors(grid, shapes, str(machine["state"]["board"]), override)
     floors.add(groups)
     return {
         "machine": machine | {"roofs": floors.roofs()},
@@ -137,6 +133,28 @@ def measure(
         },
         "groups": groups,
     }
+
+
+def _blocks(
+    grid: Grid, folder: Path, energy: Energy, keep: Kept | None, advance: Callable[[int], None], deadline: Deadline
+) -> list[dict[str, Any]]:
+    """All blocks, those that were kept among them; of each thread count the first alone once the deadline passed."""
+    blocks: list[dict[str, Any]] = []
+    for start in range(grid.starts):
+        for threads in grid.threads:
+            about = _about(grid, threads, start)
+            block = keep.get(f"latency-{threads}-{start}", about) if keep else None
+            if block is not None:
+                advance(grid.visits // (grid.starts * len(grid.threads)))
+                blocks.append(block | {"kept": True})
+                continue
+            block = Block(grid, threads, start, folder, energy, deadline).run(advance)
+            if not deadline.left and start:
+                continue  # cut short: it would fail contenders that an earlier start measured
+            if keep and deadline.left:
+                keep.put(f"latency-{threads}-{start}", about, block)
+            blocks.append(block | {"kept": False})
+    return blocks
 
 
 def problems(result: dict[str, Any]) -> list[str]:
@@ -162,7 +180,7 @@ def _open_vision(contender: Contender, bundle: Bundle) -> None:
 
 
 def _workload(
-    grid: Grid, folder: Path, bar: Bar, cache: EncodedCache | None
+    grid: Grid, folder: Path, bar: Bar, cache: EncodedCache | None, deadline: Deadline
 ) -> tuple[Workload, str, dict[str, CallShape]]:
     """The inputs, the name of the first bundle, which encoded the corpus, and the sizes of each cell's call."""
     ours = next((each for each in grid.contenders if each.kind is None), grid.contenders[0])
@@ -172,7 +190,12 @@ def _workload(
         Encoder.from_bundle(bundle, engine=how.engine, device=how.device, **how.options) as encoder,
         bar("corpus", grid.corpus) as shown,
     ):
-        encode: Encodes = streamed(encoder, shown.advance)
+
+        def advance(count: int) -> None:
+            shown.advance(count)
+            deadline.check()
+
+        encode: Encodes = streamed(encoder, advance)
         identity = Encoded.of_bundle(bundle, how).decides
         if cache is not None and identity is not None:
             encode = functools.partial(cache.encode, identity, encode)

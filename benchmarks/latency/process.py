@@ -15,9 +15,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from smartrt.errors import EngineError
 
+from ..deadline import NEVER
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..deadline import Deadline
     from .grid import Contender, Grid
 
 _MODULE = "smartrt.benchmarks.latency.worker"
@@ -26,6 +29,9 @@ _PATIENCE = 900.0
 """Seconds until a process that says nothing counts as lost; compiling a large model takes minutes."""
 
 
+_GRACE = 1.0
+"""Seconds that an answer may take when the deadline is over: who has made all visits tells its memory."""
+
 _ENDING = 30.0
 """Seconds that a process may take to end: one with much memory takes some."""
 
@@ -33,15 +39,20 @@ _ENDING = 30.0
 class Process:
     """A running contender: `first` holds what it took to answer the first time. Make one with `start`."""
 
-    def __init__(self, child: subprocess.Popen[bytes], complaint: IO[bytes], name: str) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], complaint: IO[bytes], name: str, deadline: Deadline = NEVER
+    ) -> None:
         self.name = name
         self.first: dict[str, float] = {}
         self._child = child
         self._complaint = complaint
+        self._deadline = deadline
 
     @classmethod
-    def start(cls, contender: Contender, grid: Grid, threads: int, folder: Path) -> Process:
+    def start(cls, contender: Contender, grid: Grid, threads: int, folder: Path, deadline: Deadline = NEVER) -> Process:
         """Start a process and wait until it has encoded its first item.
+
+        No answer is waited for longer than to the deadline, or a second.
 
         Raises:
             EngineError: It failed.
@@ -63,7 +74,7 @@ class Process:
         except OSError as error:
             complaint.close()
             raise EngineError(f"no process could be started: {error.strerror}") from None
-        process = cls(child, complaint, contender.name)
+        process = cls(child, complaint, contender.name, deadline)
         try:
             process.first = process._answer()
         except BaseException:  # an interruption leaves no process behind
@@ -112,8 +123,9 @@ class Process:
         assert self._child.stdout is not None  # noqa: S101  (it was opened as a pipe)
         with selectors.DefaultSelector() as ready:
             ready.register(self._child.stdout, selectors.EVENT_READ)
-            if not ready.select(_PATIENCE):
-                raise self._lost(f"no answer in {_PATIENCE:.0f} seconds")
+            if not ready.select(min(_PATIENCE, max(self._deadline.left, _GRACE))):
+                over = not self._deadline.left
+                raise self._lost(self._deadline.reason if over else f"no answer in {_PATIENCE:.0f} seconds")
             line = self._child.stdout.readline()
         try:
             answer: dict[str, Any] = json.loads(line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..clock import in_order
+from ..clock import GRAPHS, in_order
 from .outputs import disagreement
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def _times(name: str, cell: Cell, blocks: Sequence[dict[str, Any]]) -> dict[str,
             for name, at in PERCENTILES.items()
         },
         "encode_ms": round(1e3 * statistics.median(_encoding(call) for call in calls), 4),
+        "graphs_ms": round(1e3 * statistics.median(_graphs(call) for call in calls), 4),
         "cpu_ms": round(1e3 * statistics.median(call["whole"][1] for call in calls), 4),
         "items_per_s": round(cell.batch * 1e3 * len(calls) / float(walls.sum()), 3),
         "stages": {
@@ -156,6 +157,12 @@ def _times(name: str, cell: Cell, blocks: Sequence[dict[str, Any]]) -> dict[str,
 def _encoding(call: dict[str, Any]) -> float:
     """Seconds of a call without the ranking behind it."""
     seconds: float = call["whole"][0] - call.get("score", (0.0, 0.0))[0]
+    return seconds
+
+
+def _graphs(call: dict[str, Any]) -> float:
+    """Seconds of the model alone. Both sides wait for a GPU before a graph's clock stops, or read its outputs."""
+    seconds: float = sum(call[stage][0] for stage in GRAPHS if stage in call)
     return seconds
 
 

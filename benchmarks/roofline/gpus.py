@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from smartrt.errors import OptionError
+from smartrt.cuda import Cuda
+from smartrt.errors import OptionError, SmartrtError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,12 @@ _GPUS: tuple[tuple[str, Roof], ...] = (
     ),
     ("Tesla T4", Roof("T4", 320, {"fp32": 8.1, "fp16": 65.0, "int8": 130.0}, "NVIDIA T4 datasheet")),
 )
-"""By the name that NVML and CUDA tell, whole."""
+"""By the name that CUDA tells, whole."""
 
+_JETSON = r"(NVIDIA )?(Jetson )?"
 _BOARDS: tuple[tuple[str, Roof], ...] = (
     (
-        r"Orin Nano.*Super",
+        _JETSON + r"Orin Nano (8GB|(Engineering Reference )?Developer Kit) Super",
         Roof(
             "Jetson Orin Nano 8 GB, Super",
             102,
@@ -114,11 +116,11 @@ _BOARDS: tuple[tuple[str, Roof], ...] = (
         ),
     ),
     (
-        r"Orin NX",
+        _JETSON + r"Orin NX\b.*",
         Roof("Jetson Orin NX", 102.4, {}, "NVIDIA Jetson Orin NX datasheet; it prints no peak of the GPU alone"),
     ),
     (
-        r"AGX Orin",
+        _JETSON + r"AGX Orin (64GB|Developer Kit)",
         Roof(
             "Jetson AGX Orin 64 GB",
             204.8,
@@ -128,7 +130,7 @@ _BOARDS: tuple[tuple[str, Roof], ...] = (
         ),
     ),
     (
-        r"AGX Thor",
+        _JETSON + r"AGX Thor Developer Kit",
         Roof(
             "Jetson AGX Thor",
             273,
@@ -138,18 +140,36 @@ _BOARDS: tuple[tuple[str, Roof], ...] = (
         ),
     ),
 )
-"""By the board's model: CUDA calls the GPU of every Orin the same. Figures are of the highest power mode."""
+"""By the board's model, whole: CUDA calls the GPU of every Orin the same, and modules of one family differ (AGX Orin
+32GB, Orin Nano 4GB). Figures are of the highest power mode."""
 
 
-def find_roof(device: str, state: Mapping[str, Any], override: Override | None = None) -> Roof | str:
+def gpu_name(device: str) -> str:
+    """What CUDA calls the GPU that a device is here: it counts as CUDA_VISIBLE_DEVICES says, which NVML does not.
+
+    Args:
+        device: ``cuda`` or ``cuda:N``.
+
+    Raises:
+        DeviceError: There is no such GPU.
+        MissingDependencyError: There is no libcudart.
+    """
+    with Cuda.open(int(device.partition(":")[2] or 0)) as cuda:
+        return cuda.properties.name
+
+
+def find_roof(
+    device: str, board: str = "", override: Override | None = None, name_of: Callable[[str], str] = gpu_name
+) -> Roof | str:
     """The roof of a device; the reason why it is not known if it is not.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        state: `sensors.machine_state()`.
+        board: Model of the board, if it is a Jetson.
         override: What was given on the command line; it counts for a CPU, too.
+        name_of: The name of a CUDA device.
     """
-    found, given = _listed(device, state), override or Override()
+    found, given = _listed(device, board, name_of), override or Override()
     if given == Override():
         return found
     known = found if isinstance(found, Roof) else Roof(device, 0.0, {}, "")
@@ -161,16 +181,16 @@ def find_roof(device: str, state: Mapping[str, Any], override: Override | None =
     return Roof(known.name, bandwidth, peaks, ", ".join(filter(None, ("command line", known.source))))
 
 
-def _listed(device: str, state: Mapping[str, Any]) -> Roof | str:
+def _listed(device: str, board: str, name_of: Callable[[str], str]) -> Roof | str:
     if not device.startswith("cuda"):
         return "bandwidth and peak of a CPU are in no table"
-    board = str(state.get("board", ""))
     for pattern, roof in _BOARDS:
-        if re.search(pattern, board):
+        if re.fullmatch(pattern, board):
             return roof
-    number = int(device.partition(":")[2] or 0)
-    gpus = state.get("gpus")
-    if not isinstance(gpus, list) or number >= len(gpus):
-        return f"NVML does not name the GPU {device}"
-    name = str(gpus[number].get("name"))
+    try:
+        name = name_of(device)
+    except SmartrtError as error:
+        return str(error)
+    if "MIG" in name.split():
+        return f"{name!r} is a slice of a GPU (MIG): what share of the bandwidth it has is in no table"
     return next((roof for known, roof in _GPUS if known == name), f"the GPU {name!r} is in no table")

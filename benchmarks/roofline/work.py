@@ -3,7 +3,8 @@
 Weights are those of matrix products, as the manifest counts them in each type; what else is read (scales, biases,
 activations, rows of the token table) is left out, so that the floor stays one. Multiplications are counted from the
 graph file, its axes set to the sizes of the call: every product of two matrices, attention's included, in the type that
-its inputs have. What a causal mask throws away is counted where the graph multiplies it.
+its inputs have. An Attention that is causal needs half of its square; where a graph multiplies the whole and masks it
+afterwards, the whole is counted. A graph with another operator that multiplies is not counted at all.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def graph_flops(path: Path, sizes: Mapping[str, int]) -> dict[str, int]:
     import onnx
 
     model = onnx.load(path, load_external_data=False)
+    _check_counted(model)
     _fix_axes(model, sizes)
     shapes = _infer(model)
     makers = {output: node for node in model.graph.node for output in node.output}
@@ -113,10 +115,21 @@ def graph_flops(path: Path, sizes: Mapping[str, int]) -> dict[str, int]:
     return dict(flops)
 
 
+def _check_counted(model: Any) -> None:
+    """Refuse a graph of which a part would be left out: a floor that is too low looks like a slow program."""
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            raise OptionError(f"{node.domain}.{node.op_type} may multiply: only ONNX's own are counted")
+        if node.op_type in _MULTIPLY:
+            raise OptionError(f"{node.op_type} multiplies and is not counted")
+
+
 def _fix_axes(model: Any, sizes: Mapping[str, int]) -> None:
     for value in model.graph.input:
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param:
+                if axis.dim_param not in sizes:
+                    raise OptionError(f"the input {value.name} has an axis {axis.dim_param}, which no size is known of")
                 axis.dim_value = sizes[axis.dim_param]  # it replaces the name
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
@@ -170,7 +183,7 @@ def _gemm(node: Any, shapes: Shapes) -> int:
 
 
 def _attention(node: Any, shapes: Shapes) -> int:
-    """ONNX's Attention (opset 23): scores and mixtures, of every query with every key."""
+    """ONNX's Attention (opset 23): scores and mixtures, of every query with every key, or with those before it."""
     query, key, value = (_shape(node, name, shapes) for name in node.input[:3])
     heads = {each.name: each.i for each in node.attribute}
     if len(query) == 3:  # [batch, length, heads * size]
@@ -179,13 +192,27 @@ def _attention(node: Any, shapes: Shapes) -> int:
     else:  # [batch, heads, length, size]
         batch, rows, width = query[0], query[2], query[1] * query[3]
         columns, value_width = key[2], query[1] * value[3]
-    count: int = 2 * batch * rows * columns * (width + value_width)
+    pairs = _causal_pairs(rows, columns) if heads.get("is_causal") else rows * columns
+    count: int = 2 * batch * pairs * (width + value_width)
     return count
+
+
+def _causal_pairs(rows: int, columns: int) -> int:
+    """Row i sees columns 0 to i: ONNX aligns the triangle at the upper left corner."""
+    square = min(rows, columns)
+    return square * (square + 1) // 2 + (rows - square) * columns
 
 
 _COUNTED = {
     "MatMul": _product, "MatMulInteger": _product, "QLinearMatMul": _product, "Gemm": _gemm, "Attention": _attention,
 }  # fmt: skip
+
+
+_MULTIPLY = frozenset({
+    "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "Einsum", "GRU", "If", "LSTM", "Loop", "QLinearConv", "RNN",
+    "Scan",
+})  # fmt: skip
+"""Operators that multiply, themselves or in a graph inside, and are not in `_COUNTED`."""
 
 
 def _arithmetic(node: Any, shapes: Shapes, makers: Mapping[str, Any]) -> str:

@@ -193,13 +193,12 @@ def _compile(graph: str, request: CompileRequest, report: Report) -> float:
                 [*_COMMAND, str(asked)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
                 cwd=scratch,  # python -m imports from the working directory: the user's may hold a tensorrt.py
             )  # fmt: skip
-        try:
-            with process:
+        with process:
+            try:
                 last = _follow(process.stdout or (), report)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+            except BaseException:
+                process.kill()  # or the end of the block would wait for it
+                raise
         if last.get("event") == "done" and process.returncode == 0:
             return float(last["seconds"])
         raise PlanError(f"TensorRT could not compile the graph {graph}: {_reason(last, process.returncode, log)}")
