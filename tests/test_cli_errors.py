@@ -195,7 +195,7 @@ def test_cuda_that_does_not_load_is_an_error_and_never_a_run_on_the_cpu(capsys, 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     finished = call(capsys, "verify", tiny_path, "--device", "cuda")
-    refused(finished, "device 'cuda' did not load", "onnxruntime-gpu", "cpu")
+    refused(finished, "device 'cuda' did not load", "CUDA provider", "device='cpu'")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartrt.bundle import Bundle
+from smartrt.cli.engine_flags import given_options
 from smartrt.cli.options import encoder_options, json_switch, option, switch
 from smartrt.cli.terminal import note, progress, say, say_json, table
+from smartrt.engines import device_of
 from smartrt.errors import OptionError
 from smartrt.evaluation.metrics import METRICS, RESAMPLES
 
@@ -81,14 +83,14 @@ def _contenders(args: argparse.Namespace) -> list[Contender]:
     if args.reference and not args.source:
         raise OptionError("--reference says how PyTorch runs a checkpoint: name it with --source")
     bundles = [Bundle.open(path, verify=args.check_hashes) for path in args.bundles]
-    given = {} if args.threads is None else {"threads": args.threads}
-    chosen = EngineOptions(args.engine, args.device, args.token_budget, given)
+    device = device_of(args.engine, args.device)
+    chosen = EngineOptions(args.engine, device, args.token_budget, given_options(args))
     contenders = [Contender.of_bundle(bundle, chosen, checked=args.check_hashes) for bundle in bundles]
     if args.source:
         from ..accuracy.pytorch_contender import pytorch_contenders
 
         kinds = args.reference or ("fp32",)
-        contenders += pytorch_contenders(args.source, kinds, bundles[0].manifest, args.device)
+        contenders += pytorch_contenders(args.source, kinds, bundles[0].manifest, device)
     return contenders
 
 
