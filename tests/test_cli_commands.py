@@ -13,7 +13,7 @@ from commandline import FAKE, TEXTS, call, write_corpus
 from smartrt import Bundle, Encoder, TruncationWarning
 from smartrt.documents import exact_terms
 from smartrt.engines.fake import FakeEngine
-from support import flip_bit
+from support import flip_bit, set_key
 
 
 def test_inspect_says_what_the_bundle_is(capsys, tiny_path):
@@ -34,8 +34,27 @@ def test_verify_agrees_with_a_sound_bundle(capsys, tiny_path, engine):
     assert finished.code == 0
     assert finished.out.splitlines()[-1] == "ok"
     data = call(capsys, "verify", tiny_path, "--engine", engine, "--json").json
-    assert set(data) == {"bundle", "files", "batch_against_single", "norm_error", "ok"}
+    assert set(data) == {"bundle", "files", "batch_against_single", "norm_error", "limit", "ok"}
     assert (data["bundle"], data["files"], data["ok"]) == (str(tiny_path), 3, True)
+
+
+@pytest.mark.parametrize(("compute", "code"), [("fp32", 1), ("fp16", 0)])
+def test_verify_allows_float16_products_what_they_round(capsys, monkeypatch, tiny_copy, compute, code):
+    set_key(tiny_copy / "manifest.json", "precision/compute", compute)
+    honest = FakeEngine.run
+
+    def run(engine, feeds):
+        outputs = honest(engine, feeds)
+        if len(outputs["pooled"]) > 1:  # another kernel for a batch
+            turn = np.float32(1e-3) * np.roll(outputs["pooled"], 1, axis=1)
+            outputs["pooled"] = outputs["pooled"] + turn
+            outputs["pooled"] /= np.linalg.norm(outputs["pooled"], axis=1, keepdims=True)
+        return outputs
+
+    monkeypatch.setattr(FakeEngine, "run", run)
+    finished = call(capsys, "verify", tiny_copy, *FAKE, "--json")
+    assert finished.code == code
+    assert 1e-5 < finished.json["batch_against_single"] < 5e-3
 
 
 def leak_neighbours(outputs):

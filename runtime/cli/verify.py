@@ -27,6 +27,9 @@ _TEXTS = (
 )
 _RAMP = np.indices((96, 160)).sum(axis=0).astype(np.uint8)
 _TOLERANCE = 1e-5
+_HALF_TOLERANCE = 5e-3
+"""Of a batch against single items where products are float16: kernels for another batch add in another order. Emulated
+aarch64 with float16 kernels differed from x86-64, which widens, by 1.1e-3 (`make test-aarch64`)."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +53,14 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle)  # this compares the hashes, whatever --check-hashes says
     with open_encoder(args, bundle) as encoder:
         difference, norm_error = _batch_against_single(encoder), _norm_error(encoder)
+    limit = _HALF_TOLERANCE if bundle.manifest.precision.compute == "fp16" else _TOLERANCE
     result: dict[str, Any] = {
         "bundle": str(args.bundle),
         "files": len(encoder.bundle.manifest.files),
         "batch_against_single": difference,
         "norm_error": norm_error,
-        "ok": difference <= _TOLERANCE and norm_error <= _TOLERANCE,
+        "limit": limit,
+        "ok": difference <= limit and norm_error <= _TOLERANCE,
     }
     if args.against:
         pipeline = importlib.import_module("smartrt.export.command").load_pipeline()
@@ -70,7 +75,10 @@ def run(args: argparse.Namespace) -> int:
         say_json(result)
     else:
         say(f"{result['files']} files have the hashes of the manifest")
-        say(f"batch against single: {difference:.1e}, norms off by {norm_error:.1e} (limit {_TOLERANCE:.0e})")
+        say(
+            f"batch against single: {difference:.1e} (limit {limit:.0e}), norms off by {norm_error:.1e} "
+            f"(limit {_TOLERANCE:.0e})"
+        )
         if result.get("verified"):
             verified = result["verified"]
             limit = "" if verified.tolerance is None else f" (limit {verified.tolerance:.0e})"
