@@ -177,7 +177,7 @@ def test_an_index_with_nothing_to_find_is_refused_in_words(capsys, tmp_path, tin
 def test_an_index_without_documents_is_not_said_to_hold_fewer(capsys, tmp_path, tiny_path):
     path = build_index(tmp_path / "i", tiny_path, write_corpus(tmp_path / "c.jsonl", TEXTS[:1]))
     call(capsys, "index", "delete", path, "d0")
-    assert "-1" not in refused(call(capsys, "index", "recall", path))
+    assert " -1" not in refused(call(capsys, "index", "recall", path))
 
 
 def test_the_number_of_documents_is_that_of_the_index(capsys, path):
