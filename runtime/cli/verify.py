@@ -53,14 +53,14 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle)  # this compares the hashes, whatever --check-hashes says
     with open_encoder(args, bundle) as encoder:
         difference, norm_error = _batch_against_single(encoder), _norm_error(encoder)
-    limit = _HALF_TOLERANCE if bundle.manifest.precision.compute == "fp16" else _TOLERANCE
+    allowed = _HALF_TOLERANCE if bundle.manifest.precision.compute == "fp16" else _TOLERANCE
     result: dict[str, Any] = {
         "bundle": str(args.bundle),
         "files": len(encoder.bundle.manifest.files),
         "batch_against_single": difference,
         "norm_error": norm_error,
-        "limit": limit,
-        "ok": difference <= limit and norm_error <= _TOLERANCE,
+        "limit": allowed,
+        "ok": difference <= allowed and norm_error <= _TOLERANCE,
     }
     if args.against:
         pipeline = importlib.import_module("smartrt.export.command").load_pipeline()
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(f"{result['files']} files have the hashes of the manifest")
         say(
-            f"batch against single: {difference:.1e} (limit {limit:.0e}), norms off by {norm_error:.1e} "
+            f"batch against single: {difference:.1e} (limit {allowed:.0e}), norms off by {norm_error:.1e} "
             f"(limit {_TOLERANCE:.0e})"
         )
         if result.get("verified"):
