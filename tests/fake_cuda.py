@@ -26,7 +26,6 @@ from fake_gpu import (
     NO_DEVICE,
     OK,
     OUT_OF_MEMORY,
-    Event,
     FakeGpu,
     Graph,
     Stream,
@@ -229,27 +228,6 @@ class FakeCudart(FakeGpu):
 
     def _graph_exec_destroy(self, graph: int) -> int:
         return self.drop(graph, Graph)
-
-    # Events.
-
-    def _event_create_with_flags(self, out: Any, flags: int) -> int:
-        return INVALID_VALUE if flags else _write(out, self.make(Event(self.current)))
-
-    def _event_record(self, event: int, stream: int) -> int:
-        if not self.usable(event, Event):
-            return INVALID_HANDLE
-        found = self._live[event]
-        return self._enqueued(stream, lambda: setattr(found, "seconds", self.clock))
-
-    def _event_synchronize(self, event: int) -> int:
-        return self.run_all() if self.usable(event, Event) else INVALID_HANDLE
-
-    def _event_elapsed_time(self, out: Any, first: int, last: int) -> int:
-        start, end = (self._live[each].seconds for each in (first, last))
-        return INVALID_HANDLE if start is None or end is None else _write(out, 1000 * (end - start))
-
-    def _event_destroy(self, event: int) -> int:
-        return self.drop(event, Event)
 
     def _enqueued(self, stream: int, *works: Callable[[], object]) -> int:
         if not self.usable(stream, Stream):

@@ -1,4 +1,4 @@
-"""What a GPU without a GPU keeps: memory with real bytes, streams that run late, graphs, events.
+"""What a GPU without a GPU keeps: memory with real bytes, streams that run late, graphs.
 
 `fake_cuda.FakeCudart` puts libcudart's functions over it. It is strict where CUDA is undefined or forgiving: fresh and
 freed memory holds rubbish, what a thread uses must belong to its current device, and nothing that was enqueued runs
@@ -57,14 +57,6 @@ class Graph:
     works: list[Work]
 
 
-@dataclass
-class Event:
-    """A point in a stream, and when the device passed it."""
-
-    device: int
-    seconds: float | None = None
-
-
 class FakeGpu:
     """The state, and what tests and other fakes do with it.
 
@@ -73,13 +65,11 @@ class FakeGpu:
         total: Bytes of memory; pinned memory counts only where the GPU is integrated.
         devices: How many of them there are.
         lost: The code that every call returns since the device was lost; 0 before.
-        clock: Seconds that passed on the device: a millisecond for each work, copy and event.
     """
 
     def __init__(self, *, integrated: bool, memory: int, devices: int) -> None:
         self.integrated, self.total, self.devices = integrated, memory, devices
         self.lost = 0
-        self.clock = 0.0
         self._live: dict[int, Any] = {}
         self._freed: list[Block] = []  # kept: a view that outlived its buffer reads rubbish, and does not crash
         self._orphans: list[Work] = []  # work of streams that are gone
@@ -170,7 +160,7 @@ class FakeGpu:
         self._freed.append(self._live.pop(address))
         return OK
 
-    def make(self, thing: Stream | Graph | Event) -> int:
+    def make(self, thing: Stream | Graph) -> int:
         """Keep something: its handle."""
         self._next_handle += 0x100
         self._live[self._next_handle] = thing
@@ -217,7 +207,6 @@ class FakeGpu:
 
     def _execute(self, work: Work) -> None:
         if not self.lost:
-            self.clock += 0.001
             work()
 
     def _all(self, kind: type) -> Iterator[Any]:

@@ -87,16 +87,6 @@ def test_other_threads_use_the_same_gpu(cuda, stream, values):
         other.submit(stream.synchronize).result()
 
 
-def test_a_timer_tells_seconds(cuda, stream):
-    timer = cuda.timer(stream)
-    with cuda.buffer(NBYTES, mapped=False) as buffer:
-        timer.start()
-        buffer.upload(NBYTES, stream)
-        timer.stop()
-        assert 0 < timer.seconds() < 1
-    timer.close()
-
-
 def test_more_memory_than_there_is_is_refused(cuda):
     with pytest.raises(DeviceMemoryError, match="asked"):
         cuda.buffer(cuda.memory()[1] * 2, host=False)

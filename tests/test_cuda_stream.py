@@ -1,4 +1,4 @@
-"""Streams, graphs and timers."""
+"""Streams and graphs."""
 
 from __future__ import annotations
 
@@ -177,29 +177,3 @@ def test_a_kernel_that_fails_shows_at_the_next_wait(fake, stream):
     with pytest.raises(DeviceLostError, match="illegal memory access"):
         stream.synchronize()
     stream.close()
-
-
-def test_a_timer_tells_the_seconds_of_the_device(fake, cuda, stream):
-    timer = cuda.timer(stream)
-    for count in (1, 5):
-        timer.start()
-        for _ in range(count):
-            fake.enqueue(lambda: None, stream.address)
-        timer.stop()
-        assert timer.seconds() == pytest.approx(0.001 * (count + 1))
-    timer.close()
-    timer.close()
-    assert fake.live == {"stream": 1}
-
-
-def test_a_timer_that_was_not_started_has_nothing_to_say(cuda, stream):
-    timer = cuda.timer(stream)
-    with pytest.raises(DeviceError, match="cudaEventElapsedTime"):
-        timer.seconds()
-
-
-def test_a_timer_that_cannot_be_made_leaks_nothing(fake, cuda, stream):
-    fake.fail("cudaEventCreateWithFlags", 2, nth=2)
-    with pytest.raises(DeviceMemoryError):
-        cuda.timer(stream)
-    assert fake.live == {"stream": 1}

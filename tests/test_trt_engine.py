@@ -227,6 +227,14 @@ def test_a_plan_that_tensorrt_refuses_is_compiled_again_once(machine, tiny_copy,
     assert machine.gpu.live == {}
 
 
+def test_a_plan_that_was_just_compiled_and_does_not_load_is_not_compiled_twice(machine, tiny_copy):
+    machine.tensorrt.faults.add("deserialize")
+    with pytest.warns(PlanWarning) as caught, pytest.raises(PlanError, match="cannot load the plan"):
+        smartrt.Encoder.open(tiny_copy, engine="trt", **SMALL)
+    assert len(caught) == 1
+    assert machine.gpu.live == {}
+
+
 def test_an_encoder_that_is_dropped_gives_its_memory_back(machine, tiny_copy):
     encoder = opened(tiny_copy)
     encoder.encode_query(["x"])

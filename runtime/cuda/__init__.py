@@ -9,13 +9,11 @@ What is where:
     device.py        Cuda: one GPU, and what is made on it
     memory.py        Buffer: memory of the GPU with the host's view of it
     stream.py        Stream, CapturedGraph
-    timer.py         Timer: seconds on the GPU's own clock
 """
 
 from .device import Cuda, Properties
 from .library import SearchPlaces, load_cudart
 from .memory import Buffer
 from .stream import CapturedGraph, Stream
-from .timer import Timer
 
-__all__ = ["Buffer", "CapturedGraph", "Cuda", "Properties", "SearchPlaces", "Stream", "Timer", "load_cudart"]
+__all__ = ["Buffer", "CapturedGraph", "Cuda", "Properties", "SearchPlaces", "Stream", "load_cudart"]

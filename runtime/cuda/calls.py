@@ -77,7 +77,7 @@ class Calls:
 
 
 class Resource:
-    """Something on a device that is given back by one call: memory, a stream, a graph, an event.
+    """Something on a device that is given back by one call: memory, a stream, a graph.
 
     A context manager. Closing twice is allowed, and so is closing after the device was lost.
     """

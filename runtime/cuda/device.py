@@ -15,7 +15,6 @@ from .library import load_cudart
 from .memory import Buffer
 from .prototypes import BY_ADDRESS, CAPABILITY_MAJOR, CAPABILITY_MINOR, INTEGRATED, declare, integer, versions
 from .stream import Stream
-from .timer import Timer
 
 if TYPE_CHECKING:
     from typing import Self
@@ -136,10 +135,6 @@ class Cuda:
             stream: What runs the copy.
         """
         self._calls("cudaMemcpyAsync", target_address, source_address, nbytes, BY_ADDRESS, stream.address)
-
-    def timer(self, stream: Stream) -> Timer:
-        """A timer of the work on `stream`, by the GPU's own clock."""
-        return Timer.create(self._calls, stream)
 
     def close(self) -> None:
         """Give back everything that was made here and is still open. The device itself belongs to the process."""

@@ -44,11 +44,6 @@ ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "cudaGraphLaunch": (c_void_p, c_void_p),
     "cudaGraphDestroy": (c_void_p,),
     "cudaGraphExecDestroy": (c_void_p,),
-    "cudaEventCreateWithFlags": (_OUT, c_uint),
-    "cudaEventRecord": (c_void_p, c_void_p),
-    "cudaEventSynchronize": (c_void_p,),
-    "cudaEventElapsedTime": (_OUT, c_void_p, c_void_p),
-    "cudaEventDestroy": (c_void_p,),
 }
 _TEXTS = frozenset({"cudaGetErrorName", "cudaGetErrorString"})
 
@@ -56,7 +51,6 @@ _TEXTS = frozenset({"cudaGetErrorName", "cudaGetErrorString"})
 HOST_DEFAULT: Final = 0  # cudaHostAllocDefault: pinned
 HOST_MAPPED: Final = 2  # cudaHostAllocMapped: pinned, and visible to the GPU
 STREAM_NON_BLOCKING: Final = 1  # cudaStreamNonBlocking: does not wait for the default stream of other libraries
-EVENT_DEFAULT: Final = 0  # cudaEventDefault: with timing
 CAPTURE_THREAD_LOCAL: Final = 1  # cudaStreamCaptureModeThreadLocal: other threads may allocate meanwhile
 HOST_TO_DEVICE: Final = 1  # cudaMemcpyHostToDevice
 DEVICE_TO_HOST: Final = 2  # cudaMemcpyDeviceToHost

@@ -141,19 +141,19 @@ class _Plans:
         """The plan of one graph, once all graphs of the bundle have theirs: none is compiled beside loaded weights."""
         machine, cache = machine_of(self.cuda), cache_of(self.bundle, self.options)
         keys = {name: key_of(self.bundle, name, machine, self.options) for name in self.bundle.manifest.graphs}
-        ready = {}
-        for name, key in keys.items():
-            found = cache.find(key, hashed=False)
-            ready[name] = found if found.path else self._compile(cache, key, found.reason)
-        path, sha256 = ready[graph].path, ready[graph].sha256
-        assert path is not None  # noqa: S101  (it was found or compiled)
+        found = {name: cache.find(key, hashed=False) for name, key in keys.items()}
+        ready = {name: was if was.path else self._compile(cache, keys[name], was.reason) for name, was in found.items()}
         try:
-            with CAPTURES.shared():
-                return Plan.load(path, sha256, self.cuda)
+            return self._loaded(ready[graph])
         except PlanError as error:
-            again = self._compile(cache, keys[graph], str(error), anew=True)
-            with CAPTURES.shared():
-                return Plan.load(path, again.sha256, self.cuda)
+            if found[graph].path is None:  # it was compiled just now: once more would end the same
+                raise
+            return self._loaded(self._compile(cache, keys[graph], str(error), anew=True))
+
+    def _loaded(self, found: Found) -> Plan:
+        assert found.path is not None  # noqa: S101  (it was found or compiled)
+        with CAPTURES.shared():
+            return Plan.load(found.path, found.sha256, self.cuda)
 
     def _compile(self, cache: PlanCache, key: PlanKey, reason: str, *, anew: bool = False) -> Found:
         check_compilable(self.bundle, key.machine)
